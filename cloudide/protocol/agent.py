@@ -1,0 +1,446 @@
+"""The link between the server and the agent of one workspace: messages and streams.
+
+The agent dials the server over a Unix socket that lies in a directory mounted read-only into its
+container, sends its token (a file in the same directory) as `Authorization: Bearer`, and keeps one
+*control* websocket open at `/agent`. Frames on it are msgpack maps, tagged by `type`:
+
+    agent  → server   hello                       once, first
+    server → agent    call {id, request}          one of the requests below
+    agent  → server   reply {id, result | error}  exactly one for each call, in any order
+    agent  → server   files_changed, terminal_changed, terminal_removed    whenever they happen
+
+`result` is the request's own result type (`RESULTS`), so that a reply is decoded once, by who asked.
+
+Bulk bytes never travel on the control socket. A request that needs them names a `stream`, an
+unguessable id minted by the server; the agent then dials a second websocket at `/streams/<stream>`
+on the same Unix socket, with the same token, and the kernel does the flow control. On a stream
+binary frames are bytes, text frames are JSON control messages (`StreamMessage`), tagged by `type`:
+
+    terminal   agent → server: `replay`, ring bytes, `ready`, live bytes, …, `exit`; then it closes
+               server → agent: input bytes
+    execute    agent → server: output bytes, each frame prefixed by 0x01 (stdout) or 0x02 (stderr),
+               then `exit`; server → agent: stdin bytes, then `eof`
+    download   agent → server: bytes, then `eof`, or `failed`
+    upload     server → agent: bytes, then `eof`; agent → server: `done` or `failed`
+
+Paths are relative to the workspace root, `/`-separated, without `.` and `..`; the root itself is "".
+They are text; a file name that is not UTF-8 is carried with surrogate escapes replaced and listed
+as not openable. The agent resolves them beneath the root (openat2 RESOLVE_BENEATH): a path that
+climbs out, through a link or otherwise, is refused with `outside`.
+
+The server treats everything an agent sends as hostile input: sizes are bounded by the socket,
+types by msgspec, and a reply that does not decode closes the link.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
+
+EntryType = Literal["file", "directory", "symlink", "other"]
+ChangeKind = Literal["added", "modified", "deleted"]
+FailureCode = Literal[
+    "not_found",
+    "exists",
+    "outside",
+    "not_a_file",
+    "not_a_directory",
+    "not_empty",
+    "too_large",
+    "denied",
+    "no_space",
+    "conflict",
+    "invalid",
+    "gone",
+    "internal",
+]
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """Base of everything that carries a `type` on the wire."""
+
+
+# ── values ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Stat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `stat` says of one path; enough to notice that a file changed without reading it."""
+
+    type: EntryType
+    size: int
+    mtime_ns: int
+    inode: int
+    mode: int
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a directory listing. `mtime` is in seconds since the epoch."""
+
+    path: str
+    type: EntryType
+    size: int
+    mtime: float
+
+
+class Change(msgspec.Struct, frozen=True):
+    path: str
+    kind: ChangeKind
+
+
+class Exit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a process ended: exactly one of `code` and `signal` (its number) is set."""
+
+    code: int | None = None
+    signal: int | None = None
+
+
+class TerminalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    id: str
+    cols: int
+    rows: int
+    command: list[str]
+    cwd: str
+    pid: int
+    title: str = ""
+    exit: Exit | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a request failed. `message` may be shown to the person who asked."""
+
+    code: FailureCode
+    message: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """The result of a request that has nothing to say but that it is done."""
+
+
+# ── requests and their results ──────────────────────────────────────────────────────────────────
+
+
+class ReadFile(Message, tag="read"):
+    """Read a whole file of at most `limit` bytes; larger ones fail with `too_large`.
+
+    `known`: a content hash the server has; when the file still has it, `content` is left out.
+    `swaps`: also return what interrupted writes left behind beside this file (`Swap`).
+    """
+
+    path: str
+    limit: int
+    known: str = ""
+    swaps: bool = False
+
+
+class Swap(msgspec.Struct, frozen=True):
+    """Content that a write displaced and that nobody has yet agreed may go (see `WriteFile`)."""
+
+    name: str
+    content: bytes
+
+
+class FileContent(msgspec.Struct, frozen=True, omit_defaults=True):
+    hash: str
+    stat: Stat
+    content: bytes | None = None
+    swaps: list[Swap] = []
+
+
+class WriteFile(Message, tag="write"):
+    """Replace a file by compare-and-swap, keeping its mode.
+
+    The content is written to `.<name>.<random>.part`, synced, renamed to `.<name>.<random>.swap`
+    and exchanged with the file (`renameat2(RENAME_EXCHANGE)`); what was displaced is hashed. If
+    that is `expected`, the swap file is unlinked. If not, somebody else wrote in between:
+    `Written.displaced` carries it, and the swap file stays until `ReleaseSwap`.
+
+    `expected` is a hash, "" for "must not exist" (created with RENAME_NOREPLACE; fails with
+    `exists`), or None to replace whatever is there (nothing is reported as displaced). A file that
+    is gone although a hash was expected fails with `not_found`: nothing is written.
+    Hard-linked, foreign-owned and mount-point files are re-checked and then written in place; a
+    mismatch there fails with `conflict` and writes nothing.
+    `parents` creates missing directories. `mode` is for a new file (default 0o644).
+    """
+
+    path: str
+    content: bytes
+    expected: str | None = None
+    parents: bool = False
+    mode: int = 0o644
+
+
+class Written(msgspec.Struct, frozen=True, omit_defaults=True):
+    hash: str
+    stat: Stat
+    created: bool = False
+    displaced: Swap | None = None
+
+
+class ReleaseSwap(Message, tag="release"):
+    """Unlink a swap file: what it held is merged and durable."""
+
+    path: str
+    name: str
+
+
+class ListTree(Message, tag="list"):
+    """List a directory down to `depth` levels (1: its direct entries), at most `limit` entries.
+
+    Swap and part files are left out. Entries come sorted, directories before files.
+    """
+
+    path: str = ""
+    depth: int = 1
+    limit: int = 50_000
+
+
+class Tree(msgspec.Struct, frozen=True, omit_defaults=True):
+    entries: list[Entry]
+    truncated: bool = False
+
+
+class StatPaths(Message, tag="stat"):
+    paths: list[str]
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """One item for each path asked, in order; None where nothing is."""
+
+    stats: list[Stat | None]
+
+
+class MakeDirectory(Message, tag="mkdir"):
+    """Create a directory and its missing parents. `exists` if something else has its name."""
+
+    path: str
+
+
+class Move(Message, tag="move"):
+    """Rename without replacing (RENAME_NOREPLACE): `exists` if the target is there."""
+
+    source: str
+    target: str
+
+
+class Delete(Message, tag="delete"):
+    """Delete a file or, when `recursive`, a directory with all in it. Links are not followed."""
+
+    path: str
+    recursive: bool = False
+
+
+class CreateTerminal(Message, tag="terminal.create"):
+    """Start a login shell (no `command`) or a command on a new pseudo-terminal.
+
+    `cwd` is relative to the workspace root. `id` is minted by the server.
+    """
+
+    id: str
+    cols: int
+    rows: int
+    command: list[str] = []
+    cwd: str = ""
+    env: dict[str, str] = {}
+
+
+class ListTerminals(Message, tag="terminal.list"):
+    pass
+
+
+class Terminals(msgspec.Struct, frozen=True):
+    terminals: list[TerminalInfo]
+
+
+class AttachTerminal(Message, tag="terminal.attach"):
+    id: str
+    stream: str
+
+
+class ResizeTerminal(Message, tag="terminal.resize"):
+    id: str
+    cols: int
+    rows: int
+
+
+class CloseTerminal(Message, tag="terminal.close"):
+    """HUP, CONT, TERM, then KILL to the process group; forget the terminal."""
+
+    id: str
+
+
+class Execute(Message, tag="execute"):
+    """Run a program without a terminal. Its output and exit come on the stream.
+
+    When the stream closes before the program has ended, its process group is killed.
+    """
+
+    stream: str
+    argv: list[str]
+    cwd: str = ""
+    env: dict[str, str] = {}
+
+
+class Download(Message, tag="download"):
+    """Stream `length` bytes (None: to the end) of a file from `offset`."""
+
+    stream: str
+    path: str
+    offset: int = 0
+    length: int | None = None
+
+
+class Upload(Message, tag="upload"):
+    """Stream a whole file into place; same meaning of `expected` as `WriteFile`, except that a
+    mismatch fails with `conflict` and leaves the file as it was. The reply comes when the stream is
+    open; the outcome is the stream's last message.
+    """
+
+    stream: str
+    path: str
+    limit: int
+    expected: str | None = None
+    parents: bool = False
+
+
+class Unpack(Message, tag="unpack"):
+    """Stream an archive (`.tar.gz`, `.tar` or `.zip`, told by its first bytes) and unpack it at `path`.
+
+    All of it is checked before anything is written: entries that climb out (`..`, absolute), links
+    that point outside, devices, more than `max_entries` or `max_bytes` unpacked. A single top
+    directory around everything is stripped when `strip`.
+    """
+
+    stream: str
+    path: str
+    limit: int
+    max_entries: int
+    max_bytes: int
+    strip: bool = True
+
+
+RESULTS: dict[type[Message], type[msgspec.Struct]] = {
+    ReadFile: FileContent,
+    WriteFile: Written,
+    ReleaseSwap: Done,
+    ListTree: Tree,
+    StatPaths: Stats,
+    MakeDirectory: Done,
+    Move: Done,
+    Delete: Done,
+    CreateTerminal: TerminalInfo,
+    ListTerminals: Terminals,
+    AttachTerminal: Done,
+    ResizeTerminal: Done,
+    CloseTerminal: Done,
+    Execute: Done,
+    Download: FileContent,  # the stat and an empty hash; the bytes come on the stream
+    Upload: Done,
+    Unpack: Done,
+}
+
+Request = (
+    ReadFile
+    | WriteFile
+    | ReleaseSwap
+    | ListTree
+    | StatPaths
+    | MakeDirectory
+    | Move
+    | Delete
+    | CreateTerminal
+    | ListTerminals
+    | AttachTerminal
+    | ResizeTerminal
+    | CloseTerminal
+    | Execute
+    | Download
+    | Upload
+    | Unpack
+)
+
+
+# ── control messages ────────────────────────────────────────────────────────────────────────────
+
+
+class Hello(Message, tag="hello"):
+    """The agent's first message. `boot` is random for each agent process: a new one means that all
+    terminals of the former are gone."""
+
+    protocol: int
+    boot: str
+    user: str
+    uid: int
+    terminals: list[TerminalInfo] = []
+
+
+class Call(Message, tag="call"):
+    id: int
+    request: Request
+
+
+class Reply(Message, tag="reply"):
+    """Exactly one of `result` (encoded as the request's result type) and `error` is set."""
+
+    id: int
+    result: msgspec.Raw = msgspec.Raw()
+    error: Failure | None = None
+
+
+class FilesChanged(Message, tag="files_changed"):
+    """Coalesced changes below the root. `overflow`: events were lost, look at everything again."""
+
+    changes: list[Change]
+    overflow: bool = False
+
+
+class TerminalChanged(Message, tag="terminal_changed"):
+    terminal: TerminalInfo
+
+
+class TerminalRemoved(Message, tag="terminal_removed"):
+    id: str
+
+
+AgentMessage = Hello | Reply | FilesChanged | TerminalChanged | TerminalRemoved
+
+
+# ── stream control messages (JSON text frames) ──────────────────────────────────────────────────
+
+
+class Replay(Message, tag="replay"):
+    """What follows until `ready` is the past. `lost` bytes before it are no longer kept."""
+
+    cols: int
+    rows: int
+    lost: int = 0
+
+
+class Ready(Message, tag="ready"):
+    pass
+
+
+class Eof(Message, tag="eof"):
+    """No more bytes come from this side: the half-close that websockets lack."""
+
+
+class Exited(Message, tag="exit"):
+    exit: Exit
+
+
+class UploadDone(Message, tag="done"):
+    """`entries` and `bytes` count what was written; `hash` is set for a single file."""
+
+    hash: str = ""
+    entries: int = 1
+    bytes: int = 0
+
+
+class Failed(Message, tag="failed"):
+    failure: Failure
+
+
+StreamMessage = Replay | Ready | Eof | Exited | UploadDone | Failed

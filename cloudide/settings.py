@@ -1,0 +1,157 @@
+"""Every setting in one table: name, default, unit and what it does.
+
+A value comes from, in this order: a keyword (the command line), the environment variable
+`CLOUDIDE_<NAME>`, the TOML file named by `CLOUDIDE_CONFIG`, the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cloudide.errors import InvalidInput
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One row of the table, attached to the field of `Settings` it describes."""
+
+    unit: str
+    help: str
+
+
+def _option(default: Any, unit: str, help: str) -> Any:
+    OPTIONS.append(Option(unit, help))
+    return default
+
+
+OPTIONS: list[Option] = []
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one server. Fields are documented by `describe()`, which the docs use."""
+
+    listen: str = _option("127.0.0.1:8080", "host:port", "address the server listens on")
+    public_url: str = _option(
+        "http://localhost:8080", "URL", "the one address people use; other origins are refused"
+    )
+    data_dir: Path = _option(Path("data"), "folder", "database, journal and agent sockets")
+    tls_certificate: str = _option("", "file", "PEM certificate chain; empty: no TLS here")
+    tls_key: str = _option("", "file", "PEM key of the certificate")
+    admin_token: str = _option("", "secret", "presets an API token of a site administrator")
+    docker_host: str = _option("", "URL", "container engine; empty: DOCKER_HOST or its socket")
+    engine_threads: int = _option(8, "threads", "calls to the container engine at one time")
+    ca_bundle: str = _option("", "file", "CA bundle for image builds; empty: SSL_CERT_FILE")
+    workspace_ca_bundle: bool = _option(
+        True, "true/false", "mount the CA bundle into workspaces and point tools at it"
+    )
+    network_pool: str = _option(
+        "10.213.0.0/16", "subnet", "pool from which each workspace gets a /28 network"
+    )
+    editable_limit: int = _option(5 * MIB, "bytes", "largest file that opens for editing")
+    collab_frame_limit: int = _option(16 * MIB, "bytes", "largest frame of a collab socket")
+    collab_queue: int = _option(4 * MIB, "bytes", "queue for one slow reader, then a resync")
+    awareness_limit: int = _option(4 * KIB, "bytes", "largest awareness state of one client")
+    write_back_delay: float = _option(0.15, "seconds", "quiet time before a room is written to disk")
+    write_back_limit: float = _option(1.0, "seconds", "longest wait before a room is written")
+    stat_interval: float = _option(2.0, "seconds", "how often open files are checked on disk")
+    room_grace: float = _option(10.0, "seconds", "how long an empty room stays loaded")
+    terminal_scrollback: int = _option(1 * MIB, "bytes", "output a terminal keeps for replay")
+    terminal_queue: int = _option(512 * KIB, "bytes", "queue for one viewer, then a resync")
+    terminals_per_workspace: int = _option(32, "terminals", "terminals open in one workspace")
+    workspace_cpus: float = _option(2.0, "CPUs", "CPU time a workspace may use")
+    workspace_memory: int = _option(4 * GIB, "bytes", "memory of a workspace, swap included")
+    workspace_processes: int = _option(1024, "processes", "processes and threads of a workspace")
+    workspaces_per_user: int = _option(20, "workspaces", "workspaces one person may own")
+    stop_timeout: int = _option(5, "seconds", "time a workspace has to stop by itself")
+    start_timeout: float = _option(60.0, "seconds", "time a workspace has to start")
+    upload_limit: int = _option(512 * MIB, "bytes", "largest upload of a file or archive")
+    unpack_limit: int = _option(2 * GIB, "bytes", "size of an archive's content")
+    unpack_entries: int = _option(200_000, "entries", "files and folders in an archive")
+    upload_stall: float = _option(60.0, "seconds", "an upload without progress is given up")
+    clone_timeout: float = _option(900.0, "seconds", "time a git clone may take")
+    sockets_per_user: int = _option(50, "sockets", "websockets of one user and workspace")
+    messages_per_second: float = _option(
+        200.0, "messages/s", "sustained rate of one socket; 0: no limit (benchmarks)"
+    )
+    session_days: int = _option(30, "days", "a session ends after this long without use")
+    invite_days: int = _option(7, "days", "an invitation is valid for this long")
+    log_format: str = _option("console", "console|json", "how log lines look")
+
+    def __post_init__(self) -> None:
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise InvalidInput(f"listen: {self.listen!r} is not host:port, such as 127.0.0.1:8080.")
+        url = urlsplit(self.public_url)
+        if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
+            raise InvalidInput(
+                f"public_url: {self.public_url!r} is not the address of a site, such as "
+                "https://ide.example.org (no path)."
+            )
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise InvalidInput("tls_certificate and tls_key go together; set both or neither.")
+
+    @property
+    def origin(self) -> str:
+        """The canonical origin, as a browser writes it (RFC 6454 section 6.2)."""
+        return f"{urlsplit(self.public_url).scheme}://{self.host}"
+
+    @property
+    def host(self) -> str:
+        """The canonical Host header: lower case, no default port."""
+        url = urlsplit(self.public_url)
+        default = {"http": 80, "https": 443}[url.scheme]
+        name = url.hostname or ""
+        name = f"[{name}]" if ":" in name else name
+        return name if url.port in (None, default) else f"{name}:{url.port}"
+
+    @property
+    def secure(self) -> bool:
+        return self.public_url.startswith("https:")
+
+
+def describe() -> list[tuple[str, Any, str, str]]:
+    """The table: (name, default, unit, help) for each setting, in order."""
+    return [
+        (field.name, field.default, option.unit, option.help)
+        for field, option in zip(msgspec.structs.fields(Settings), OPTIONS, strict=True)
+    ]
+
+
+def load(environment: Mapping[str, str] | None = None, **keywords: Any) -> Settings:
+    """Settings from keywords (None: not given), environment, TOML file and defaults.
+
+    Raises:
+        InvalidInput: a value does not fit; the message names the setting.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    if path := environment.get("CLOUDIDE_CONFIG"):
+        try:
+            values.update(tomllib.loads(Path(path).read_text()))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise InvalidInput(f"The settings file {path} cannot be read: {error}") from error
+    for name, *_ in describe():
+        if (text := environment.get(f"CLOUDIDE_{name.upper()}")) is not None:
+            values[name] = text
+    values.update({name: value for name, value in keywords.items() if value is not None})
+    if "data_dir" in values:
+        values["data_dir"] = Path(values["data_dir"]).absolute()
+    else:
+        values["data_dir"] = Path("data").absolute()
+    try:
+        # Not strict: environment variables are text for every type.
+        return msgspec.convert(
+            values, Settings, strict=False, dec_hook=lambda kind, value: kind(value)
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"A setting is not valid: {error}") from error
