@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     collab_frame_limit: int = _option(16 * MIB, "bytes", "largest frame of a collab socket")
     collab_queue: int = _option(4 * MIB, "bytes", "queue for one slow reader, then a resync")
     awareness_limit: int = _option(4 * KIB, "bytes", "largest awareness state of one client")
-    write_back_delay: float = _option(0.15, "seconds", "quiet time before a room is written to disk")
+    write_back_delay: float = _option(0.15, "seconds", "quiet time before a write to disk")
     write_back_limit: float = _option(1.0, "seconds", "longest wait before a room is written")
     stat_interval: float = _option(2.0, "seconds", "how often open files are checked on disk")
     room_grace: float = _option(10.0, "seconds", "how long an empty room stays loaded")
