@@ -31,6 +31,7 @@ FRONTEND = ROOT / "frontend"
 BUILT_FRONTEND = ROOT / "cloudide" / "web" / "dist"
 DEFAULT_SOCKET = "/var/run/docker.sock"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+PYTHON_MINIMUM = (3, 11)
 NODE_MINIMUM = (20, 19)
 ENGINE_START_LIMIT = 60.0  # seconds
 NOT_SOURCES = {"node_modules", "dist", "test-results"}
@@ -46,7 +47,7 @@ class CannotPrepareError(Exception):
 
 
 def main(mode: str, arguments: list[str]) -> int:
-    if sys.version_info < (3, 11):
+    if sys.version_info < PYTHON_MINIMUM:
         raise CannotPrepareError(
             f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}."
         )
@@ -64,7 +65,7 @@ def main(mode: str, arguments: list[str]) -> int:
     os.environ["PATH"] = os.pathsep.join([*node_path, str(BIN), PATH])
     if mode == "serve":
         sys.stdout.flush()
-        os.execv(BIN / "cloudide", ["cloudide", "serve", *arguments])
+        os.execv(BIN / "cloudide", ["cloudide", "serve", *arguments])  # noqa: S606
     if mode == "prepare":
         return 0
     return lint() or (test(arguments) if mode == "test" else 0)
