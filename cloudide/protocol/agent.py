@@ -9,7 +9,8 @@ container, sends its token (a file in the same directory) as `Authorization: Bea
     agent  → server   reply {id, result | error}  exactly one for each call, in any order
     agent  → server   files_changed, terminal_changed, terminal_removed    whenever they happen
 
-`result` is the request's own result type (`RESULTS`), so that a reply is decoded once, by who asked.
+`result` is the request's own result type (`RESULTS`), so that a reply is decoded once, by
+whoever asked.
 
 Bulk bytes never travel on the control socket. A request that needs them names a `stream`, an
 unguessable id minted by the server; the agent then dials a second websocket at `/streams/<stream>`
@@ -23,10 +24,10 @@ binary frames are bytes, text frames are JSON control messages (`StreamMessage`)
     download   agent → server: bytes, then `eof`, or `failed`
     upload     server → agent: bytes, then `eof`; agent → server: `done` or `failed`
 
-Paths are relative to the workspace root, `/`-separated, without `.` and `..`; the root itself is "".
-They are text; a file name that is not UTF-8 is carried with surrogate escapes replaced and listed
-as not openable. The agent resolves them beneath the root (openat2 RESOLVE_BENEATH): a path that
-climbs out, through a link or otherwise, is refused with `outside`.
+Paths are relative to the workspace root, `/`-separated, without `.` and `..`; the root itself is
+"". They are text; a file name that is not UTF-8 is carried with replacement characters and listed
+as `other`, not openable. The agent resolves them beneath the root (openat2 RESOLVE_BENEATH): a path
+that climbs out, through a link or otherwise, is refused with `outside`.
 
 The server treats everything an agent sends as hostile input: sizes are bounded by the socket,
 types by msgspec, and a reply that does not decode closes the link.
@@ -40,6 +41,21 @@ import msgspec
 
 PROTOCOL_VERSION = 1
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
+
+SOCKET_NAME = "agent.sock"  # both lie in the directory that the container sees
+TOKEN_NAME = "token"  # noqa: S105 - a file's name
+CONTROL_PATH = "/agent"
+STREAM_PATH = "/streams/"
+
+CONTENT_LIMIT = 16 * 1024 * 1024  # bytes of one file, or of all its swaps, in a control frame
+CONTROL_FRAME_LIMIT = 2 * CONTENT_LIMIT + 1024 * 1024  # a file, what was displaced, and the rest
+STREAM_FRAME_LIMIT = 1024 * 1024
+CHUNK = 256 * 1024  # the usual size of a bulk frame
+CHANGES_LIMIT = 1000  # more changes than this in one go are told as an overflow
+EXITED_TERMINALS = 20  # terminals whose process has ended, kept for a look at their last output
+
+STDOUT = 1  # prefix bytes of `execute` frames
+STDERR = 2
 
 EntryType = Literal["file", "directory", "symlink", "other"]
 ChangeKind = Literal["added", "modified", "deleted"]
@@ -123,8 +139,10 @@ class Done(msgspec.Struct, frozen=True):
 # ── requests and their results ──────────────────────────────────────────────────────────────────
 
 
-class ReadFile(Message, tag="read"):
+class ReadFile(Message, frozen=True, tag="read"):
     """Read a whole file of at most `limit` bytes; larger ones fail with `too_large`.
+
+    `limit` is at most `CONTENT_LIMIT`.
 
     `known`: a content hash the server has; when the file still has it, `content` is left out.
     `swaps`: also return what interrupted writes left behind beside this file (`Swap`).
@@ -150,7 +168,7 @@ class FileContent(msgspec.Struct, frozen=True, omit_defaults=True):
     swaps: list[Swap] = []
 
 
-class WriteFile(Message, tag="write"):
+class WriteFile(Message, frozen=True, tag="write"):
     """Replace a file by compare-and-swap, keeping its mode.
 
     The content is written to `.<name>.<random>.part`, synced, renamed to `.<name>.<random>.swap`
@@ -161,8 +179,10 @@ class WriteFile(Message, tag="write"):
     `expected` is a hash, "" for "must not exist" (created with RENAME_NOREPLACE; fails with
     `exists`), or None to replace whatever is there (nothing is reported as displaced). A file that
     is gone although a hash was expected fails with `not_found`: nothing is written.
-    Hard-linked, foreign-owned and mount-point files are re-checked and then written in place; a
-    mismatch there fails with `conflict` and writes nothing.
+    Displaced content over `CONTENT_LIMIT` is exchanged back and the write fails with `too_large`.
+    Hard-linked, foreign-owned and mount-point files, files behind a symbolic link, and all files
+    where the file system cannot exchange are re-checked and then written in place; a mismatch
+    there fails with `conflict` and writes nothing.
     `parents` creates missing directories. `mode` is for a new file (default 0o644).
     """
 
@@ -180,14 +200,14 @@ class Written(msgspec.Struct, frozen=True, omit_defaults=True):
     displaced: Swap | None = None
 
 
-class ReleaseSwap(Message, tag="release"):
+class ReleaseSwap(Message, frozen=True, tag="release"):
     """Unlink a swap file: what it held is merged and durable."""
 
     path: str
     name: str
 
 
-class ListTree(Message, tag="list"):
+class ListTree(Message, frozen=True, tag="list"):
     """List a directory down to `depth` levels (1: its direct entries), at most `limit` entries.
 
     Swap and part files are left out. Entries come sorted, directories before files.
@@ -203,7 +223,7 @@ class Tree(msgspec.Struct, frozen=True, omit_defaults=True):
     truncated: bool = False
 
 
-class StatPaths(Message, tag="stat"):
+class StatPaths(Message, frozen=True, tag="stat"):
     paths: list[str]
 
 
@@ -213,29 +233,30 @@ class Stats(msgspec.Struct, frozen=True):
     stats: list[Stat | None]
 
 
-class MakeDirectory(Message, tag="mkdir"):
+class MakeDirectory(Message, frozen=True, tag="mkdir"):
     """Create a directory and its missing parents. `exists` if something else has its name."""
 
     path: str
 
 
-class Move(Message, tag="move"):
+class Move(Message, frozen=True, tag="move"):
     """Rename without replacing (RENAME_NOREPLACE): `exists` if the target is there."""
 
     source: str
     target: str
 
 
-class Delete(Message, tag="delete"):
+class Delete(Message, frozen=True, tag="delete"):
     """Delete a file or, when `recursive`, a directory with all in it. Links are not followed."""
 
     path: str
     recursive: bool = False
 
 
-class CreateTerminal(Message, tag="terminal.create"):
-    """Start a login shell (no `command`) or a command on a new pseudo-terminal.
+class CreateTerminal(Message, frozen=True, tag="terminal.create"):
+    """Start the user's own shell (no `command`) or a command on a new pseudo-terminal.
 
+    The shell is not a login shell: `/etc/profile` would replace the PATH that the image sets.
     `cwd` is relative to the workspace root. `id` is minted by the server.
     """
 
@@ -247,7 +268,7 @@ class CreateTerminal(Message, tag="terminal.create"):
     env: dict[str, str] = {}
 
 
-class ListTerminals(Message, tag="terminal.list"):
+class ListTerminals(Message, frozen=True, tag="terminal.list"):
     pass
 
 
@@ -255,24 +276,24 @@ class Terminals(msgspec.Struct, frozen=True):
     terminals: list[TerminalInfo]
 
 
-class AttachTerminal(Message, tag="terminal.attach"):
+class AttachTerminal(Message, frozen=True, tag="terminal.attach"):
     id: str
     stream: str
 
 
-class ResizeTerminal(Message, tag="terminal.resize"):
+class ResizeTerminal(Message, frozen=True, tag="terminal.resize"):
     id: str
     cols: int
     rows: int
 
 
-class CloseTerminal(Message, tag="terminal.close"):
+class CloseTerminal(Message, frozen=True, tag="terminal.close"):
     """HUP, CONT, TERM, then KILL to the process group; forget the terminal."""
 
     id: str
 
 
-class Execute(Message, tag="execute"):
+class Execute(Message, frozen=True, tag="execute"):
     """Run a program without a terminal. Its output and exit come on the stream.
 
     When the stream closes before the program has ended, its process group is killed.
@@ -284,8 +305,12 @@ class Execute(Message, tag="execute"):
     env: dict[str, str] = {}
 
 
-class Download(Message, tag="download"):
-    """Stream `length` bytes (None: to the end) of a file from `offset`."""
+class Download(Message, frozen=True, tag="download"):
+    """Stream `length` bytes (None: to the end) of a file from `offset`.
+
+    The reply carries the file's stat and no hash; as many bytes follow as that size allows, or
+    `failed` with `conflict` when the file shrank meanwhile.
+    """
 
     stream: str
     path: str
@@ -293,7 +318,7 @@ class Download(Message, tag="download"):
     length: int | None = None
 
 
-class Upload(Message, tag="upload"):
+class Upload(Message, frozen=True, tag="upload"):
     """Stream a whole file into place; same meaning of `expected` as `WriteFile`, except that a
     mismatch fails with `conflict` and leaves the file as it was. The reply comes when the stream is
     open; the outcome is the stream's last message.
@@ -306,12 +331,13 @@ class Upload(Message, tag="upload"):
     parents: bool = False
 
 
-class Unpack(Message, tag="unpack"):
-    """Stream an archive (`.tar.gz`, `.tar` or `.zip`, told by its first bytes) and unpack it at `path`.
+class Unpack(Message, frozen=True, tag="unpack"):
+    """Stream an archive (`.tar.gz`, `.tar`, `.zip`; its first bytes tell) and unpack it at `path`.
 
     All of it is checked before anything is written: entries that climb out (`..`, absolute), links
     that point outside, devices, more than `max_entries` or `max_bytes` unpacked. A single top
-    directory around everything is stripped when `strip`.
+    directory around everything is stripped when `strip`. Nothing is replaced: when a top-level name
+    of the archive is there already, it fails with `exists` and leaves everything as it was.
     """
 
     stream: str
@@ -366,7 +392,7 @@ Request = (
 # ── control messages ────────────────────────────────────────────────────────────────────────────
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """The agent's first message. `boot` is random for each agent process: a new one means that all
     terminals of the former are gone."""
 
@@ -377,31 +403,31 @@ class Hello(Message, tag="hello"):
     terminals: list[TerminalInfo] = []
 
 
-class Call(Message, tag="call"):
+class Call(Message, frozen=True, tag="call"):
     id: int
     request: Request
 
 
-class Reply(Message, tag="reply"):
+class Reply(Message, frozen=True, tag="reply"):
     """Exactly one of `result` (encoded as the request's result type) and `error` is set."""
 
     id: int
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw()  # pyright: ignore[reportUnknownMemberType]
     error: Failure | None = None
 
 
-class FilesChanged(Message, tag="files_changed"):
+class FilesChanged(Message, frozen=True, tag="files_changed"):
     """Coalesced changes below the root. `overflow`: events were lost, look at everything again."""
 
     changes: list[Change]
     overflow: bool = False
 
 
-class TerminalChanged(Message, tag="terminal_changed"):
+class TerminalChanged(Message, frozen=True, tag="terminal_changed"):
     terminal: TerminalInfo
 
 
-class TerminalRemoved(Message, tag="terminal_removed"):
+class TerminalRemoved(Message, frozen=True, tag="terminal_removed"):
     id: str
 
 
@@ -411,7 +437,7 @@ AgentMessage = Hello | Reply | FilesChanged | TerminalChanged | TerminalRemoved
 # ── stream control messages (JSON text frames) ──────────────────────────────────────────────────
 
 
-class Replay(Message, tag="replay"):
+class Replay(Message, frozen=True, tag="replay"):
     """What follows until `ready` is the past. `lost` bytes before it are no longer kept."""
 
     cols: int
@@ -419,19 +445,19 @@ class Replay(Message, tag="replay"):
     lost: int = 0
 
 
-class Ready(Message, tag="ready"):
+class Ready(Message, frozen=True, tag="ready"):
     pass
 
 
-class Eof(Message, tag="eof"):
+class Eof(Message, frozen=True, tag="eof"):
     """No more bytes come from this side: the half-close that websockets lack."""
 
 
-class Exited(Message, tag="exit"):
+class Exited(Message, frozen=True, tag="exit"):
     exit: Exit
 
 
-class UploadDone(Message, tag="done"):
+class UploadDone(Message, frozen=True, tag="done"):
     """`entries` and `bytes` count what was written; `hash` is set for a single file."""
 
     hash: str = ""
@@ -439,7 +465,7 @@ class UploadDone(Message, tag="done"):
     bytes: int = 0
 
 
-class Failed(Message, tag="failed"):
+class Failed(Message, frozen=True, tag="failed"):
     failure: Failure
 
 
