@@ -1,0 +1,231 @@
+/**
+ * Every message this page exchanges with the server, in one place.
+ *
+ * REST bodies and the JSON frames of the three websockets (live events, collaboration control
+ * messages, terminals). Errors are RFC 9457 problem documents.
+ */
+
+export type Role = 'owner' | 'editor' | 'viewer';
+
+export interface User {
+  id: string;
+  name: string;
+  color: string;
+  admin: boolean;
+}
+
+export interface Image {
+  id: string;
+  title: string;
+  description: string;
+  ready: boolean;
+}
+
+export type WorkspaceState =
+  | 'pending'
+  | 'building'
+  | 'creating'
+  | 'initializing'
+  | 'running'
+  | 'interrupted'
+  | 'stopping'
+  | 'stopped'
+  | 'deleting';
+
+export interface Workspace {
+  id: string;
+  name: string;
+  image: string;
+  state: WorkspaceState;
+  desired_state: string;
+  error?: string | null;
+  owner: string;
+  owner_name?: string;
+  role: Role;
+  created_at: string;
+}
+
+export interface NewWorkspace {
+  name: string;
+  image: string;
+  git?: { url: string; ref?: string };
+}
+
+export type EntryType = 'file' | 'directory' | 'symlink' | 'other';
+
+/** `path` is relative to the workspace root, with `/` between its parts and none in front. */
+export interface Entry {
+  path: string;
+  type: EntryType;
+  size: number;
+  mtime: number;
+}
+
+export interface TerminalExit {
+  code?: number | null;
+  signal?: number | string | null;
+}
+
+export interface TerminalInfo {
+  id: string;
+  title: string;
+  command: string[];
+  cwd: string;
+  cols: number;
+  rows: number;
+  viewers: number;
+  exit?: TerminalExit | null;
+}
+
+export interface Member {
+  id: string;
+  name: string;
+  color: string;
+  role: Role;
+  online: boolean;
+}
+
+export interface Invite {
+  id: string;
+  url?: string;
+  role: Role;
+  expires_at: string;
+}
+
+export interface InvitePreview {
+  workspace_name: string;
+  role: Role;
+  invited_by: string;
+}
+
+/** RFC 9457 section 3.1. */
+export interface Problem {
+  type?: string;
+  title?: string;
+  status?: number;
+  detail?: string;
+}
+
+/* ── WS /api/v1/events ───────────────────────────────────────────────────────────────────────── */
+
+export interface Person {
+  id: string;
+  name: string;
+  color: string;
+  role: Role;
+  path: string | null;
+}
+
+export interface FileChange {
+  path: string;
+  kind: 'added' | 'modified' | 'deleted';
+}
+
+export type EventRequest =
+  | { type: 'watch'; workspace: string }
+  | { type: 'unwatch'; workspace: string }
+  | { type: 'watch'; workspaces: true }
+  | { type: 'here'; workspace: string; path: string | null }
+  | { type: 'ping' };
+
+export interface ProgressEvent {
+  type: 'progress';
+  workspace: string;
+  step: string;
+  message: string;
+  seconds?: number | null;
+  done: boolean;
+}
+
+export interface LogEvent {
+  type: 'log';
+  workspace: string;
+  line: string;
+}
+
+export interface FilesEvent {
+  type: 'files';
+  workspace: string;
+  changes: FileChange[];
+  overflow: boolean;
+}
+
+export type LiveEvent =
+  | { type: 'workspaces'; workspaces: Workspace[] }
+  | { type: 'workspace'; workspace: Workspace }
+  | ProgressEvent
+  | LogEvent
+  | { type: 'presence'; workspace: string; people: Person[] }
+  | FilesEvent
+  | { type: 'terminals'; workspace: string; terminals: TerminalInfo[] }
+  | { type: 'error'; workspace?: string | null; detail: string }
+  | { type: 'pong' };
+
+/* ── WS /api/v1/workspaces/{id}/collab/{path} ────────────────────────────────────────────────── */
+
+export const COLLAB_SUBPROTOCOL = 'cloudide.collab.v1';
+
+export interface TextFormat {
+  encoding: string;
+  bom: boolean;
+  eol: '\n' | '\r\n';
+}
+
+export type DiskState = 'clean' | 'writing' | 'failed' | 'deleted' | 'offline';
+
+export type CollabControl =
+  | {
+      type: 'hello';
+      epoch: string;
+      read_only: boolean;
+      reason?: string | null;
+      format: TextFormat;
+    }
+  | { type: 'ack'; count: number }
+  | { type: 'disk'; state: DiskState; detail?: string | null }
+  | { type: 'notice'; detail: string };
+
+/** Who a collaborator is, as the server writes it into every awareness state. */
+export interface AwarenessUser {
+  id: string;
+  name: string;
+  color: string;
+  colorLight: string;
+}
+
+/* ── WS /api/v1/workspaces/{id}/terminals/{tid} ──────────────────────────────────────────────── */
+
+export type TerminalRequest = { type: 'resize'; cols: number; rows: number };
+
+export interface Viewer {
+  id: string;
+  name: string;
+  color: string;
+}
+
+export type TerminalControl =
+  | { type: 'replay'; cols: number; rows: number }
+  | { type: 'ready'; writable: boolean }
+  | { type: 'resize'; cols: number; rows: number }
+  | { type: 'viewers'; people: Viewer[] }
+  | { type: 'title'; title: string }
+  | ({ type: 'exit' } & TerminalExit);
+
+/* ── websocket close codes ───────────────────────────────────────────────────────────────────── */
+
+/** RFC 6455 section 7.4; 4400-4499 are final, everything else is worth another try. */
+export const CloseCode = {
+  normal: 1000,
+  restarting: 1012,
+  overloaded: 1013,
+  signInAgain: 4401,
+  denied: 4403,
+  gone: 4404,
+  epochChanged: 4409,
+  tooLarge: 4413,
+  notText: 4415,
+} as const;
+
+export function isFinal(code: number): boolean {
+  return code >= 4400 && code <= 4499;
+}

@@ -1,0 +1,107 @@
+import type { Problem } from '../protocol';
+
+/** A request that the server refused or never answered; `message` may be shown to people. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly problem: Problem = {},
+  ) {
+    super(message);
+  }
+}
+
+export const NOT_REACHABLE = 'The server cannot be reached. Check that it runs, then try again.';
+
+/** Sends JSON, answers the parsed JSON body (null when there is none). Raises ApiError. */
+export async function request<T>(method: string, url: string, body?: unknown): Promise<T> {
+  const response = await send(url, {
+    method,
+    headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+    body: body === undefined ? null : JSON.stringify(body),
+  });
+  if (response.status === 204) return null as T;
+  const text = await response.text();
+  return (text ? JSON.parse(text) : null) as T;
+}
+
+/** Like fetch, but a refusal or an unreachable server is an ApiError. */
+export async function send(url: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, { credentials: 'same-origin', ...init });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    throw new ApiError(0, NOT_REACHABLE);
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+async function problemOf(response: Response): Promise<ApiError> {
+  const text = await response.text().catch(() => '');
+  return problemFrom(response.status, response.headers.get('Content-Type') ?? '', text);
+}
+
+/** The error that an answer with this status, type and body stands for. */
+export function problemFrom(status: number, contentType: string, text: string): ApiError {
+  if (contentType.includes('json')) {
+    try {
+      const problem = JSON.parse(text) as Problem;
+      return new ApiError(status, problem.detail || problem.title || fallback(status), problem);
+    } catch {
+      return new ApiError(status, fallback(status));
+    }
+  }
+  return new ApiError(status, fallback(status));
+}
+
+function fallback(status: number): string {
+  if (status >= 500) return `The server failed to answer (${status}). Try again in a moment.`;
+  return `The server refused the request (${status}).`;
+}
+
+/** Uploads a body and reports how much of it has left. Raises ApiError. */
+export function upload(
+  url: string,
+  body: Blob,
+  progress: (sent: number, total: number) => void,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const xhr = new XMLHttpRequest();
+    xhr.open('PUT', url);
+    xhr.setRequestHeader('Content-Type', 'application/octet-stream');
+    xhr.upload.onprogress = (event) => progress(event.loaded, event.total || body.size);
+    xhr.onload = () => {
+      if (xhr.status < 300) resolve(xhr.responseText ? JSON.parse(xhr.responseText) : null);
+      else {
+        const type = xhr.getResponseHeader('Content-Type') ?? '';
+        reject(problemFrom(xhr.status, type, xhr.responseText));
+      }
+    };
+    xhr.onerror = () => reject(new ApiError(0, 'The connection broke during the upload.'));
+    xhr.send(body);
+  });
+}
+
+export function websocketUrl(path: string): string {
+  const { protocol, host } = window.location;
+  return `${protocol === 'https:' ? 'wss:' : 'ws:'}//${host}${path}`;
+}
+
+/** A path inside a workspace as it stands in a URL: parts escaped, slashes kept. */
+export function urlPath(path: string): string {
+  return path.split('/').map(encodeURIComponent).join('/');
+}
+
+export function workspaceUrl(id: string, rest = ''): string {
+  return `/api/v1/workspaces/${encodeURIComponent(id)}${rest}`;
+}
+
+export function fileUrl(id: string, path: string): string {
+  return workspaceUrl(id, `/files/${urlPath(path)}`);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
