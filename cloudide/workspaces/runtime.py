@@ -1,0 +1,151 @@
+"""What the supervisor needs of a container engine, in its own words.
+
+One workspace is one container, two volumes (`/workspace` and the home, both outlive the container)
+and one network. `Runtime` is the interface; `docker.py` implements it for a Docker Engine.
+
+Rules that every implementation keeps:
+
+* Only a definite "there is no such thing" means gone. `inspect` answers None for it; anything else
+  that goes wrong (time-out, refused connection, error 500) raises `EngineUnavailable`, so that a
+  sick engine is never read as a reason to remove something.
+* Every operation may be repeated. Calls for one workspace run one after another.
+* A cancelled caller leaves no half-made workspace: what was begun is finished or undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+Status = Literal["created", "running", "paused", "restarting", "exited", "dead"]
+Action = Literal["start", "die", "oom", "pause", "unpause", "destroy", "resync"]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one workspace may use: CPUs, bytes of memory (swap included), processes and threads."""
+
+    cpus: float
+    memory: int
+    processes: int
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decides how a workspace's container looks.
+
+    Attributes:
+        generation: rises whenever the container has to be replaced.
+        image: a reference or id that the engine has; nothing is pulled here.
+        agent_volume: the volume of the agent's bundle, from `StockImages.ensure_agent_volume`.
+        link_directory: folder on the engine's host with the agent's socket and token; mounted
+            read-only at `/run/cloudide`.
+        ca_bundle: file on the engine's host, mounted read-only and named to the usual tools.
+        environment: more variables. User code sees them: nothing secret goes here.
+    """
+
+    workspace_id: str
+    generation: int
+    image: str
+    agent_volume: str
+    link_directory: Path
+    limits: Limits
+    ca_bundle: Path | None = None
+    environment: dict[str, str] = {}
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine says of a workspace's container. `exit_code` is set once it has ended."""
+
+    workspace_id: str
+    generation: int
+    container_id: str
+    image: str
+    status: Status
+    exit_code: int | None = None
+    oom_killed: bool = False
+    started_at: datetime | None = None
+
+
+class RuntimeEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something happened to a container. `resync`, without a workspace: events may have been
+    missed, so look at everything again."""
+
+    action: Action
+    workspace_id: str = ""
+    generation: int = 0
+    exit_code: int | None = None
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine, and in `warnings` what about it weakens isolation or limits, one sentence each."""
+
+    version: str
+    storage_driver: str
+    cgroup_version: int
+    cpus: int
+    memory: int
+    warnings: list[str] = []
+
+
+class Runtime(Protocol):
+    """The engine operations of the supervisor. All raise `EngineUnavailable` when it fails."""
+
+    async def check(self) -> EngineInfo:
+        """Make sure the engine answers and that workspaces are fenced off from its host."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Make volumes, network and container, not started; answer the container's id.
+
+        Idempotent by workspace and generation: an existing container of the same generation is
+        answered as it is, one of an older generation is replaced. On failure whatever this call
+        made is removed again, volumes included if they are new.
+
+        Raises:
+            NotFound: the image or the agent's volume does not exist.
+            Conflict: a container of a later generation exists.
+        """
+        ...
+
+    async def start(self, workspace_id: str) -> None:
+        """Start the container; one that runs already is fine.
+
+        Raises:
+            NotFound: there is no container.
+        """
+        ...
+
+    async def stop(self, workspace_id: str, timeout: float) -> None:
+        """Ask the container to end and kill it after `timeout` seconds; fine when it is not there."""
+        ...
+
+    async def remove(self, workspace_id: str) -> None:
+        """Remove the container and keep volumes and network; fine when it is not there."""
+        ...
+
+    async def destroy(self, workspace_id: str) -> None:
+        """Remove container, volumes and network; fine when any of them is not there."""
+        ...
+
+    async def inspect(self, workspace_id: str) -> Observed | None:
+        """The container as it is now; None only when the engine says that there is none."""
+        ...
+
+    async def list(self) -> list[Observed]:
+        """Every workspace container of this server."""
+        ...
+
+    def events(self) -> AsyncIterator[RuntimeEvent]:
+        """Follow the engine for ever, reconnecting as needed.
+
+        A `resync` event comes after each connection, the first included; events after it are
+        complete until the next `resync`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun and let go of the engine; containers stay as they are."""
+        ...
