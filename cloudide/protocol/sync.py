@@ -53,6 +53,7 @@ class SyncUpdate(msgspec.Struct, frozen=True):
 
     update: bytes
     shape: UpdateShape
+    answer: bool = False  # a step 2
 
 
 class AwarenessEntry(msgspec.Struct, frozen=True):
@@ -89,7 +90,7 @@ def read_message(frame: bytes, awareness_limit: int = 4096) -> ClientMessage:
         if step == STEP_1:
             return SyncStep1(body, read_state_vector(body))
         if step in (STEP_2, UPDATE):
-            return SyncUpdate(body, read_update(body))
+            return SyncUpdate(body, read_update(body), step == STEP_2)
         raise MalformedFrame("A sync message is of an unknown kind.")
     if kind == AWARENESS:
         body = reader.buffer()
@@ -146,7 +147,7 @@ def awareness(entries: list[AwarenessEntry]) -> bytes:
 # ── the extension ───────────────────────────────────────────────────────────────────────────────
 
 
-class Extension(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True):
+class Extension(msgspec.Struct, tag_field="type", omit_defaults=True):
     """Base of the messages that only a client of `cloudide.collab.v1` receives."""
 
     def frame(self) -> bytes:

@@ -1,0 +1,446 @@
+"""The disk as a peer of a room: the file in the container is one more replica of the document.
+
+`DiskPeer` holds a second document, the *replica*, at the state last agreed with the disk.
+
+- A change on disk becomes a diff against the agreed text, is applied to the replica, and merges
+  into the room as a CRDT update, so that it meets what people typed meanwhile as another person's
+  edit would. Hunks that the room already has, at the same place, are not applied again.
+- A change in the room is written back by compare-and-swap (see `WriteFile`). Before each write an
+  intent is journalled, and with it everything before: the disk never sees what the journal has
+  not. What the write displaced, if it is not what was agreed, is merged before it goes.
+
+Bytes on disk are told apart by hash: *agreed* (nothing happened), *an intent* (our own write, whose
+answer was lost), *the room* (somebody wrote what we have) or *foreign* (a change to merge).
+
+One task runs all this for a room, so that its steps never overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from pycrdt import Doc, Text
+
+from cloudide.agents.hub import Agents
+from cloudide.collab.journal import Agreement, Intent, Journal, RoomRecord
+from cloudide.collab.room import Room
+from cloudide.collab.text import (
+    CONTENT,
+    apply,
+    content_hash,
+    decode,
+    diff,
+    document_of,
+    encode,
+    overlap,
+)
+from cloudide.errors import (
+    AgentUnavailable,
+    CloudIDEError,
+    Conflict,
+    NotEditable,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+from cloudide.protocol.agent import (
+    FileContent,
+    ReadFile,
+    ReleaseSwap,
+    Stat,
+    Swap,
+    WriteFile,
+    Written,
+)
+from cloudide.protocol.sync import DiskState, Notice
+
+_log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 2.0
+
+
+class DiskPeer:
+    """The disk's side of one room. `run` is its task; the other methods only wake it."""
+
+    def __init__(self, room: Room, record: RoomRecord, agents: Agents, journal: Journal) -> None:
+        self.room = room
+        self.agreement = record.agreement
+        self.stat: Stat | None = None
+        self.deleted = False
+        self.on_replaced: Callable[[CloudIDEError], None] = lambda error: None
+        self._agents = agents
+        self._journal = journal
+        self._intents = {
+            intent.hash: _Intended(intent, _state_at(record, intent.upto).get_update())
+            for intent in record.intents
+        }
+        agreed = record.agreement
+        self._replica = _state_at(record, agreed.upto, agreed.extras)
+        self._replica_text = self._replica.get(CONTENT, type=Text)
+        self._swaps = True  # look, once, for what an interrupted write left behind
+        self._look = False
+        self._hurry = False
+        self._first_edit = 0.0
+        self._last_edit = 0.0
+        self._retry_at = 0.0
+        self._edited_since_delete = False
+        self._wake = asyncio.Event()
+        self._rounds: list[asyncio.Future[None]] = []
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the room has something that the disk does not."""
+        return self.room.seq > self.agreement.upto
+
+    def edited(self) -> None:
+        """The room changed."""
+        now = asyncio.get_running_loop().time()
+        if not self._first_edit:
+            self._first_edit = now
+            self._wake.set()  # from here on the task knows its deadline
+        self._last_edit = now
+        self._edited_since_delete = True
+
+    def reconnected(self) -> None:
+        """The agent is there (again); a write may have been cut off when it went."""
+        self._swaps = True
+        self.hint()
+
+    def hint(self) -> None:
+        """The file may have changed; look."""
+        self._look = True
+        self._retry_at = 0.0
+        self._wake.set()
+
+    async def look(self) -> None:
+        """Look at the file now and merge what changed.
+
+        Raises:
+            AgentUnavailable, NotFound, NotEditable, TooLarge: as the file is.
+        """
+        await self._pull()
+
+    async def flush(self) -> None:
+        """Write the room to the disk now.
+
+        Raises:
+            CloudIDEError: it could not be written; the text stays in the journal.
+        """
+        while self.dirty:
+            round_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._rounds.append(round_)
+            self._hurry = True
+            self._retry_at = 0.0
+            self._wake.set()
+            await round_
+            if self.deleted and self.dirty:
+                raise NotFound("The file was deleted in the workspace; edit it to make it anew.")
+
+    # ── the task ────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        if self.dirty:
+            self.edited()
+        try:
+            while True:
+                await self._sleep()
+                await self._round()
+        finally:
+            for round_ in self._rounds:
+                round_.cancel()
+
+    async def _sleep(self) -> None:
+        """Until there is something to do."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            due = self._due(now)
+            if due is not None and due <= now:
+                return
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(None if due is None else due - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _due(self, now: float) -> float | None:
+        """When the next round is to be run; None: not before something happens."""
+        if self._look or self._hurry:
+            return max(now, self._retry_at)
+        if not self.dirty or not self._first_edit:
+            return None
+        limits = self.room.limits
+        quiet = self._last_edit + limits.write_back_delay
+        return max(min(quiet, self._first_edit + limits.write_back_limit), self._retry_at)
+
+    async def _round(self) -> None:
+        looked, self._look = self._look, False
+        rounds, self._rounds = self._rounds, []
+        self._hurry = False
+        error: CloudIDEError | None = None
+        try:
+            if looked:
+                await self._pull()
+            if self.dirty:
+                await self._push()
+        except AgentUnavailable as unavailable:
+            error = unavailable
+            self._look = False  # whoever sees the agent again gives the hint
+            self._first_edit = 0.0
+            self.room.tell(DiskState("offline", unavailable.message))
+        except (NotEditable, TooLarge) as replaced:
+            error = replaced
+            self.on_replaced(replaced)
+        except CloudIDEError as failure:
+            error = failure
+            self.room.tell(DiskState("failed", failure.message))
+            self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
+            self._look = True
+        except Exception:
+            _log.exception("disk.round_failed", room=self.room.id)
+            error = Unavailable("The file could not be written; it is tried again.")
+            self.room.tell(DiskState("failed", error.message))
+            self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
+            self._look = True
+        for round_ in rounds:
+            if not round_.done():
+                if error is None:
+                    round_.set_result(None)
+                else:
+                    round_.set_exception(error)
+
+    # ── from the disk ───────────────────────────────────────────────────────────────────────────
+
+    async def _pull(self) -> None:
+        room = self.room
+        agent = self._agents.agent(room.workspace)
+        try:
+            content = await agent.call(
+                ReadFile(
+                    room.path,
+                    limit=room.limits.editable,
+                    known=self.agreement.hash,
+                    swaps=self._swaps,
+                )
+            )
+        except NotFound:
+            if not self.deleted:
+                self.deleted = True
+                self._edited_since_delete = False
+                room.tell(DiskState("deleted", "The file was deleted in the workspace."))
+            return
+        self.stat = content.stat
+        returned, self.deleted = self.deleted, False
+        await self._recover(content)
+        if content.hash != self.agreement.hash:
+            if content.content is None:
+                raise Unavailable("The workspace sent a file without its content.")
+            await self._seen(content.hash, content.content)
+        if returned or not self.dirty:
+            room.tell(DiskState("writing" if self.dirty else "clean"))
+
+    async def _seen(self, hash: str, content: bytes) -> None:
+        """The file holds `content`, which is not what was agreed."""
+        room = self.room
+        if intended := self._intents.get(hash):
+            await self._agree(Agreement(hash, intended.intent.upto), intended.state)
+        elif hash == content_hash(encode(str(room.text), room.format)):
+            await self._agree(Agreement(hash, room.seq), room.doc.get_update())
+        else:
+            text, room.format = decode(content, room.limits.editable)
+            if update := self._diff(text):
+                self._replica.apply_update(update)
+                self._merge(update, self._agreement_after(hash, room.seq + 1))
+            if str(room.text) == text:
+                await self._agree(Agreement(hash, room.seq), room.doc.get_update())
+            else:
+                # The room is ahead of the disk; what it has more is written next.
+                agreed = self.agreement
+                await self._agree(Agreement(hash, agreed.upto, agreed.extras), b"")
+
+    async def _recover(self, content: FileContent) -> None:
+        """Merge what an interrupted write displaced and nobody has merged since."""
+        if not self._swaps:
+            return
+        for swap in content.swaps:
+            if self._classify(content_hash(swap.content)) == "foreign":
+                await self._merge_displaced(swap, content.hash)
+            await self._release(swap.name)
+        self._swaps = False
+
+    # ── to the disk ─────────────────────────────────────────────────────────────────────────────
+
+    async def _push(self) -> None:
+        room = self.room
+        self._first_edit = 0.0
+        if self.deleted and not self._edited_since_delete:
+            return
+        agent = self._agents.agent(room.workspace)
+        upto, text = room.seq, str(room.text)
+        state = room.doc.get_update(self._replica.get_state())
+        content = encode(text, room.format)
+        hash = content_hash(content)
+        if hash == self.agreement.hash and not self.deleted:
+            await self._agree(Agreement(hash, upto), state)
+            room.tell(DiskState("clean"))
+            return
+        intent = Intent(hash, upto)
+        await self._journal.intend(room.id, intent)
+        self._intents[hash] = _Intended(intent, state)
+        if room.disk_state.state != "failed":
+            room.tell(DiskState("writing"))
+        expected = "" if self.deleted else self.agreement.hash
+        try:
+            written = await agent.call(
+                WriteFile(room.path, content, expected=expected, parents=self.deleted)
+            )
+        except AgentUnavailable:
+            raise  # it may have happened all the same: the intent stands
+        except (NotFound, Conflict):
+            # Deleted, made anew or changed in between, and nothing was written: look again first.
+            await self._withdraw(intent)
+            self.hint()
+            return
+        except CloudIDEError:
+            await self._withdraw(intent)
+            raise
+        self.deleted = False
+        self.stat = written.stat
+        await self._written(written, Agreement(hash, upto), state)
+        if not self.dirty:
+            room.tell(DiskState("clean"))
+        await self._compact()
+
+    async def _written(self, written: Written, agreement: Agreement, state: bytes) -> None:
+        swap = written.displaced
+        if swap is None:
+            await self._agree(agreement, state)
+            return
+        if self._classify(content_hash(swap.content)) == "foreign":
+            await self._merge_displaced(swap, agreement.hash, agreement, state)
+        else:
+            await self._agree(agreement, state)
+        await self._release(swap.name)
+
+    async def _merge_displaced(
+        self,
+        swap: Swap,
+        disk_hash: str,
+        agreement: Agreement | None = None,
+        state: bytes | None = None,
+    ) -> None:
+        """Somebody wrote `swap` just before our write took its place: a change against what was
+        agreed then. Afterwards the disk holds what we wrote."""
+        room = self.room
+        try:
+            text, _ = decode(swap.content, room.limits.editable)
+        except (NotEditable, TooLarge):
+            # Not text any more: put it back, and let the room end as for any replaced file.
+            agent = self._agents.agent(room.workspace)
+            await agent.call(WriteFile(room.path, swap.content, expected=disk_hash))
+            await self._release(swap.name)
+            raise
+        update = self._diff(text)
+        if agreement is None or state is None:
+            if intended := self._intents.get(disk_hash):
+                agreement, state = Agreement(disk_hash, intended.intent.upto), intended.state
+            else:
+                agreement, state = self.agreement, b""
+        if update is None:
+            await self._agree(agreement, state)
+            return
+        self._merge(update, agreement)
+        if state:
+            self._replica.apply_update(state)
+
+    # ── agreement ───────────────────────────────────────────────────────────────────────────────
+
+    def _classify(self, hash: str) -> str:
+        if hash == self.agreement.hash:
+            return "agreed"
+        if hash in self._intents:
+            return "intent"
+        room = self.room
+        return "room" if hash == content_hash(encode(str(room.text), room.format)) else "foreign"
+
+    def _diff(self, disk: str) -> bytes | None:
+        """The update that brings the agreed state to `disk`, without what the room has already.
+
+        It is made on a copy of the replica, whose client id is fresh. None: nothing is left.
+        """
+        room = self.room
+        agreed = str(self._replica_text)
+        hunks = diff(agreed, disk)
+        mine = diff(agreed, str(room.text)) if self.dirty else []
+        have = set(mine)
+        wanted = [hunk for hunk in hunks if hunk not in have]
+        if not wanted:
+            return None
+        if overlap(wanted, mine):
+            room.tell(
+                Notice(
+                    "The file changed on disk where somebody was typing. Both versions were kept; "
+                    "look at the place."
+                )
+            )
+        copy, text = document_of(self._replica.get_update())
+        before = copy.get_state()
+        with copy.transaction():
+            apply(wanted, text, agreed)
+        return copy.get_update(before)
+
+    def _merge(self, update: bytes, agreement: Agreement) -> None:
+        """Put a change from the disk into the room; the agreement becomes durable with it."""
+        self.room.merge(update, agreement)
+        self.agreement = agreement
+        self._intents.clear()
+
+    def _agreement_after(self, hash: str, seq: int) -> Agreement:
+        """What is agreed when the disk has `hash` because of the change number `seq`."""
+        previous = self.agreement
+        if previous.upto == seq - 1:
+            return Agreement(hash, seq)
+        return Agreement(hash, previous.upto, (*previous.extras, seq))
+
+    async def _agree(self, agreement: Agreement, state: bytes) -> None:
+        await self._journal.agree(self.room.id, agreement, self.room.format)
+        if state:
+            self._replica.apply_update(state)
+        self.agreement = agreement
+        self._intents.clear()
+
+    async def _withdraw(self, intent: Intent) -> None:
+        await self._journal.withdraw(self.room.id, intent)
+        self._intents.pop(intent.hash, None)
+
+    async def _release(self, name: str) -> None:
+        # Only when what it held is durable may the last copy of it go.
+        await self._journal.barrier()
+        await self._agents.agent(self.room.workspace).call(ReleaseSwap(self.room.path, name))
+
+    async def _compact(self) -> None:
+        """Fold the log when it has grown, at a moment when the replica is exactly its prefix."""
+        room = self.room
+        if room.log_grown and not self.agreement.extras:
+            await self._journal.compact(
+                room.id, self.agreement.upto, self._replica.get_update(), str(self._replica_text)
+            )
+            room.log_folded()
+
+
+class _Intended(msgspec.Struct, frozen=True):
+    """An intent, and the document's state that the write was to bring to the disk."""
+
+    intent: Intent
+    state: bytes
+
+
+def _state_at(record: RoomRecord, upto: int, extras: tuple[int, ...] = ()) -> Doc[Text]:
+    snapshot = [record.snapshot] if record.snapshot else []
+    updates = [data for seq, data in record.updates if seq <= upto or seq in extras]
+    document, _ = document_of(*snapshot, *updates)
+    return document

@@ -1,0 +1,397 @@
+"""The journal: every update of every room, durable before anybody is told "saved".
+
+One SQLite file that nothing else opens, through APSW (it bundles a current SQLite), with one writer
+thread that is also the only checkpointer: WAL, `synchronous=FULL`, no timer. The thread takes
+whatever is queued (at most `BATCH` operations), runs it in one transaction, commits, and reports to
+the event loop; operations are committed in the order in which they were queued.
+
+What it keeps for a room (one file of one workspace, in one epoch):
+
+- `updates`: numbered from 1 by the room, each exactly as the room's document emitted it;
+- a verified snapshot of the state up to a number, and the generation before it;
+- the *agreement*: which state of the room the file on disk was last known to hold, as a number
+  (`upto`: all updates up to it) and the numbers of further ones (`extras`: changes that came from
+  the disk while the room was ahead of it);
+- *intents*: content hashes that a write to the disk was about to leave there. After a crash a disk
+  that matches one is agreement, never a change; it would be merged a second time otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+import msgspec
+import structlog
+
+from cloudide.collab.text import document_of
+from cloudide.errors import StorageFull, Unavailable
+from cloudide.protocol.sync import FileFormat
+
+T = TypeVar("T")
+BATCH = 256
+CHECKPOINT_PAGES = 1000
+COMPACT_ROWS = 1000
+COMPACT_BYTES = 1024 * 1024
+
+_log = structlog.get_logger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS rooms(
+    id INTEGER PRIMARY KEY, workspace TEXT NOT NULL, path TEXT NOT NULL, epoch TEXT NOT NULL,
+    format BLOB NOT NULL, created REAL NOT NULL, retired REAL,
+    snapshot BLOB, snapshot_seq INTEGER NOT NULL DEFAULT 0,
+    previous_snapshot BLOB, previous_seq INTEGER NOT NULL DEFAULT 0,
+    agreed_hash TEXT NOT NULL, agreed_upto INTEGER NOT NULL, agreed_extras BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS live_rooms ON rooms(workspace, path) WHERE retired IS NULL;
+CREATE TABLE IF NOT EXISTS updates(
+    room INTEGER NOT NULL, seq INTEGER NOT NULL, author TEXT NOT NULL, time REAL NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY(room, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS intents(
+    room INTEGER NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
+    PRIMARY KEY(room, hash)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS retired_clients(
+    workspace TEXT NOT NULL, path TEXT NOT NULL, client INTEGER NOT NULL,
+    PRIMARY KEY(workspace, path, client)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """The state of the room that the disk holds, and the hash of the file's bytes."""
+
+    hash: str
+    upto: int
+    extras: tuple[int, ...] = ()
+
+
+class Intent(msgspec.Struct, frozen=True):
+    hash: str
+    upto: int
+
+
+class Update(msgspec.Struct, frozen=True):
+    seq: int
+    author: str
+    data: bytes
+
+
+class RoomRecord(msgspec.Struct, frozen=True):
+    """All the journal knows of a live room; apply `snapshot`, then `updates` after it in order."""
+
+    id: int
+    epoch: str
+    format: FileFormat
+    snapshot: bytes | None
+    snapshot_seq: int
+    updates: list[tuple[int, bytes]]
+    agreement: Agreement
+    intents: list[Intent]
+    retired_clients: frozenset[int] = frozenset()
+
+
+class _Operation(msgspec.Struct):
+    run: Callable[[apsw.Connection], Any]
+    done: Callable[[Any, BaseException | None], None]
+
+
+class Journal:
+    """Open with `start`, end with `close`. Methods may be called from the event loop only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def start(self) -> None:
+        """Open or create the file.
+
+        Raises:
+            StorageFull, Unavailable: the file cannot be used; the message says why.
+        """
+        self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="journal")
+        self._thread.start()
+        try:
+            await opened
+        except apsw.Error as error:
+            self._thread.join()
+            raise Unavailable(f"The journal {self._path} cannot be opened: {error}") from error
+
+    async def close(self) -> None:
+        """Commit all that is queued, then close the file."""
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def append(
+        self,
+        room: int,
+        update: Update,
+        committed: Callable[[int, BaseException | None], None],
+        agreement: Agreement | None = None,
+    ) -> None:
+        """Queue an update; `committed(seq, error)` is called on the loop when it is durable or lost.
+
+        With `agreement`, both become durable together or not at all.
+        """
+        row = (room, update.seq, update.author, time.time(), update.data)
+
+        def run(db: apsw.Connection) -> None:
+            db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?)", row)
+            if agreement is not None:
+                _agree(db, room, agreement)
+
+        self._queue.put(_Operation(run, lambda _, error: committed(update.seq, error)))
+
+    async def load(self, workspace: str, path: str) -> RoomRecord | None:
+        """What is known of the live room of a file, or None."""
+        return await self._call(lambda db: _load(db, workspace, path))
+
+    async def create(
+        self, workspace: str, path: str, epoch: str, format: FileFormat, data: bytes, hash: str
+    ) -> RoomRecord:
+        """Begin a room whose first update is `data`, agreed with a disk that has `hash`."""
+
+        def run(db: apsw.Connection) -> RoomRecord:
+            db.execute(
+                "INSERT INTO rooms(workspace, path, epoch, format, created, agreed_hash,"
+                " agreed_upto, agreed_extras) VALUES (?, ?, ?, ?, ?, ?, 1, '[]')",
+                (workspace, path, epoch, msgspec.json.encode(format), time.time(), hash),
+            )
+            room = db.last_insert_rowid()
+            db.execute("INSERT INTO updates VALUES (?, 1, 'disk', ?, ?)", (room, time.time(), data))
+            record = _load(db, workspace, path)
+            assert record is not None
+            return record
+
+        return await self._call(run)
+
+    async def intend(self, room: int, intent: Intent) -> None:
+        """Make durable that `intent.hash` is about to be written, and all updates before it."""
+        await self._call(
+            lambda db: db.execute(
+                "INSERT OR REPLACE INTO intents VALUES (?, ?, ?)", (room, intent.hash, intent.upto)
+            )
+        )
+
+    async def withdraw(self, room: int, intent: Intent) -> None:
+        """Forget an intent whose write certainly did not happen."""
+        await self._call(
+            lambda db: db.execute(
+                "DELETE FROM intents WHERE room = ? AND hash = ?", (room, intent.hash)
+            )
+        )
+
+    async def agree(self, room: int, agreement: Agreement, format: FileFormat) -> None:
+        """Make an agreement durable; it settles all intents."""
+
+        def run(db: apsw.Connection) -> None:
+            _agree(db, room, agreement)
+            db.execute(
+                "UPDATE rooms SET format = ? WHERE id = ?", (msgspec.json.encode(format), room)
+            )
+
+        await self._call(run)
+
+    async def compact(self, room: int, seq: int, state: bytes, text: str) -> None:
+        """Replace the updates up to `seq` by the snapshot `state`, keeping the generation before.
+
+        The snapshot is loaded afresh and must give `text`; one that does not is not taken.
+        """
+        _, content = document_of(state)
+        if str(content) != text:
+            _log.error("journal.snapshot_differs", room=room, seq=seq)
+            return
+
+        def run(db: apsw.Connection) -> None:
+            db.execute(
+                "DELETE FROM updates WHERE room = ?1 AND seq <="
+                " (SELECT snapshot_seq FROM rooms WHERE id = ?1)",
+                (room,),
+            )
+            db.execute(
+                "UPDATE rooms SET previous_snapshot = snapshot, previous_seq = snapshot_seq,"
+                " snapshot = ?, snapshot_seq = ? WHERE id = ?",
+                (state, seq, room),
+            )
+
+        await self._call(run)
+
+    async def retire(self, room: int, clients: set[int]) -> None:
+        """End an epoch. `clients` wrote in it; whoever names one later belongs to the past."""
+
+        def run(db: apsw.Connection) -> None:
+            db.execute("UPDATE rooms SET retired = ? WHERE id = ?", (time.time(), room))
+            for client in clients:
+                db.execute(
+                    "INSERT OR IGNORE INTO retired_clients"
+                    " SELECT workspace, path, ? FROM rooms WHERE id = ?",
+                    (client, room),
+                )
+
+        await self._call(run)
+
+    async def rename(self, room: int, path: str) -> None:
+        await self._call(
+            lambda db: db.execute("UPDATE rooms SET path = ? WHERE id = ?", (path, room))
+        )
+
+    async def barrier(self) -> None:
+        """Return when everything queued so far is durable."""
+        await self._call(lambda _: None)
+
+    async def unwritten(self, workspace: str) -> list[str]:
+        """Paths of live rooms with updates that the disk does not hold yet."""
+
+        def run(db: apsw.Connection) -> list[str]:
+            return [
+                row[0]
+                for row in db.execute(
+                    "SELECT path FROM rooms WHERE workspace = ? AND retired IS NULL AND"
+                    " (SELECT max(seq) FROM updates WHERE room = rooms.id) > agreed_upto",
+                    (workspace,),
+                )
+            ]
+
+        return await self._call(run)
+
+    async def forget(self, workspace: str) -> None:
+        """Delete all there is of a workspace that is gone."""
+
+        def run(db: apsw.Connection) -> None:
+            for table in ("updates", "intents"):
+                db.execute(
+                    f"DELETE FROM {table} WHERE room IN"  # noqa: S608 - the names are above
+                    " (SELECT id FROM rooms WHERE workspace = ?)",
+                    (workspace,),
+                )
+            db.execute("DELETE FROM retired_clients WHERE workspace = ?", (workspace,))
+            db.execute("DELETE FROM rooms WHERE workspace = ?", (workspace,))
+
+        await self._call(run)
+
+    async def _call(self, run: Callable[[apsw.Connection], T]) -> T:
+        result: asyncio.Future[T] = self._loop.create_future()
+
+        def done(value: T, error: BaseException | None) -> None:
+            if result.done():
+                return  # the caller was cancelled; the operation stands all the same
+            if error is not None:
+                result.set_exception(error)
+            else:
+                result.set_result(value)
+
+        self._queue.put(_Operation(run, done))
+        return await result
+
+    # ── the writer thread ───────────────────────────────────────────────────────────────────────
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        try:
+            db = apsw.Connection(str(self._path))
+            db.set_busy_timeout(5000)
+            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+            db.execute("PRAGMA wal_autocheckpoint=0")
+            db.execute(_SCHEMA)
+        except apsw.Error as error:
+            self._loop.call_soon_threadsafe(opened.set_exception, error)
+            return
+        db.set_wal_hook(self._checkpoint)
+        self._loop.call_soon_threadsafe(opened.set_result, None)
+        stopping = False
+        while not stopping:
+            batch: list[_Operation] = []
+            item = self._queue.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) == BATCH:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            stopping = item is None
+            if batch:
+                results, error = self._commit(db, batch)
+                self._loop.call_soon_threadsafe(_report, batch, results, error)
+        db.close()
+
+    @staticmethod
+    def _commit(
+        db: apsw.Connection, batch: list[_Operation]
+    ) -> tuple[list[Any], BaseException | None]:
+        try:
+            with db:
+                return [operation.run(db) for operation in batch], None
+        except apsw.FullError:
+            return [], StorageFull("The server's disk is full; the last edits were not saved.")
+        except Exception as error:
+            _log.exception("journal.commit_failed", operations=len(batch))
+            failure = Unavailable("The journal could not be written; the last edits were not saved.")
+            failure.__cause__ = error
+            return [], failure
+
+    @staticmethod
+    def _checkpoint(db: apsw.Connection, name: str, pages: int) -> int:
+        if pages >= CHECKPOINT_PAGES:
+            db.wal_checkpoint(name, apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return apsw.SQLITE_OK
+
+
+def _report(batch: list[_Operation], results: list[Any], error: BaseException | None) -> None:
+    for index, operation in enumerate(batch):
+        operation.done(None if error else results[index], error)
+
+
+def _agree(db: apsw.Connection, room: int, agreement: Agreement) -> None:
+    db.execute(
+        "UPDATE rooms SET agreed_hash = ?, agreed_upto = ?, agreed_extras = ? WHERE id = ?",
+        (agreement.hash, agreement.upto, msgspec.json.encode(agreement.extras), room),
+    )
+    db.execute("DELETE FROM intents WHERE room = ?", (room,))
+
+
+def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
+    row = db.execute(
+        "SELECT id, epoch, format, snapshot, snapshot_seq, agreed_hash, agreed_upto, agreed_extras"
+        " FROM rooms WHERE workspace = ? AND path = ? AND retired IS NULL",
+        (workspace, path),
+    ).fetchone()
+    if row is None:
+        return None
+    room, epoch, format, snapshot, snapshot_seq, hash, upto, extras = row
+    return RoomRecord(
+        id=room,
+        epoch=epoch,
+        format=msgspec.json.decode(format, type=FileFormat),
+        snapshot=snapshot,
+        snapshot_seq=snapshot_seq,
+        updates=[
+            (seq, data)
+            for seq, data in db.execute(
+                "SELECT seq, data FROM updates WHERE room = ? AND seq > ? ORDER BY seq",
+                (room, snapshot_seq),
+            )
+        ],
+        agreement=Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...])),
+        intents=[
+            Intent(hash, upto)
+            for hash, upto in db.execute("SELECT hash, upto FROM intents WHERE room = ?", (room,))
+        ],
+        retired_clients=frozenset(
+            client
+            for (client,) in db.execute(
+                "SELECT client FROM retired_clients WHERE workspace = ? AND path = ?",
+                (workspace, path),
+            )
+        ),
+    )

@@ -1,0 +1,355 @@
+"""All rooms of the server: opened by the first who asks, unloaded when nobody needs them.
+
+A room is loaded once, however many ask at the same moment, and unloaded only when it is empty, its
+disk peer has nothing to write, and both still hold in the very turn in which it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from types import TracebackType
+
+import structlog
+
+from cloudide.agents.hub import Agents
+from cloudide.agents.link import Agent
+from cloudide.channel import Channel
+from cloudide.collab.connection import Connection
+from cloudide.collab.disk import DiskPeer
+from cloudide.collab.journal import Journal
+from cloudide.collab.room import Limits, Room, RoomState
+from cloudide.collab.text import content_hash, decode, diff, document_of, encode
+from cloudide.errors import (
+    AgentUnavailable,
+    CloudIDEError,
+    NotEditable,
+    NotFound,
+    PreconditionFailed,
+)
+from cloudide.identity.permissions import Grant
+from cloudide.protocol.agent import FilesChanged, ReadFile, StatPaths
+from cloudide.protocol.sync import DiskState
+from cloudide.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+Key = tuple[str, str]  # workspace id, path
+KEEP_ALIVE_SECONDS = 10.0
+RESTARTING, OVERLOADED = 1012, 1013  # close codes after which a client comes back
+
+
+class _Open:
+    """A room in memory, its disk peer, and the peer's task."""
+
+    def __init__(self, room: Room, peer: DiskPeer) -> None:
+        self.room = room
+        self.peer = peer
+        self.task: asyncio.Task[None] | None = None
+        self.unloading: asyncio.Task[None] | None = None
+
+
+class Rooms:
+    """Use as an async context manager; it owns every task that rooms need."""
+
+    def __init__(self, agents: Agents, journal: Journal, settings: Settings) -> None:
+        self._agents = agents
+        self._journal = journal
+        self._settings = settings
+        self._limits = Limits(
+            editable=settings.editable_limit,
+            awareness=settings.awareness_limit,
+            write_back_delay=settings.write_back_delay,
+            write_back_limit=settings.write_back_limit,
+        )
+        self._open: dict[Key, _Open] = {}
+        self._loading: dict[Key, asyncio.Task[_Open]] = {}
+        self._tasks = asyncio.TaskGroup()
+        self._ticking: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Rooms:
+        await self._tasks.__aenter__()
+        self._agents.subscribe(self)
+        self._ticking = [
+            self._tasks.create_task(self._watch_open_files()),
+            self._tasks.create_task(self._keep_alive()),
+        ]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Send everybody away to come back later, write what can be written, and end."""
+        for task in self._ticking:
+            task.cancel()
+        flushes: list[asyncio.Task[None]] = []
+        for entry in self._open.values():
+            entry.room.close(RESTARTING, "The server is restarting.")
+            flushes.append(asyncio.create_task(self._flush_quietly(entry)))
+        if flushes:
+            # The journal has everything; the next start writes what is not written in this time.
+            await asyncio.wait(flushes, timeout=3)
+            for flush in flushes:
+                flush.cancel()
+        for entry in list(self._open.values()):
+            self._drop(entry)
+        await self._tasks.__aexit__(kind, error, trace)
+
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────
+
+    async def join(
+        self, grant: Grant, path: str, channel: Channel, *, extended: bool, epoch: str = ""
+    ) -> Connection:
+        """Connect a client to the room of a file.
+
+        `epoch`: the one that the client's document belongs to, if it has one.
+
+        Raises:
+            NotFound, TooLarge, NotEditable: as the file is.
+            AgentUnavailable: the file was never opened and the workspace does not run.
+            EpochChanged: the client's document is of another epoch.
+        """
+        entry = await self._entry(grant.workspace, path)
+        if epoch:
+            entry.room.check_named_epoch(epoch)
+        connection = Connection(entry.room, grant, channel, extended=extended)
+        entry.room.become(RoomState.OPEN)
+        connection.join()
+        return connection
+
+    async def read(self, workspace: str, path: str) -> bytes | None:
+        """The bytes of a file as its room has them, or None when it is not open."""
+        entry = self._open.get((workspace, path))
+        if entry is None or entry.peer.deleted:
+            return None
+        return encode(str(entry.room.text), entry.room.format)
+
+    async def write(
+        self, workspace: str, path: str, content: bytes, author: str, expected: str | None
+    ) -> str | None:
+        """Write a file that is open, as an edit of its room; None when it is not open.
+
+        Returns the hash of the room's bytes once they are on the disk.
+
+        Raises:
+            PreconditionFailed: `expected` is not the hash of what the room has.
+            NotEditable, TooLarge: the new content cannot be edited together.
+        """
+        entry = self._open.get((workspace, path))
+        if entry is None or entry.peer.deleted:
+            return None
+        room = entry.room
+        current = str(room.text)
+        if expected is not None and expected != content_hash(encode(current, room.format)):
+            raise PreconditionFailed()
+        text, room.format = decode(content, self._limits.editable)
+        if hunks := diff(current, text):
+            room.change(hunks, current, author)
+        await entry.peer.flush()
+        return content_hash(encode(str(room.text), room.format))
+
+    async def flush(self, workspace: str, path: str = "") -> None:
+        """Write the open rooms at or below `path` to the disk, so that a program sees them.
+
+        Raises:
+            CloudIDEError: one could not be written.
+        """
+        for entry in self._below(workspace, path):
+            await entry.peer.flush()
+
+    async def moved(self, workspace: str, source: str, target: str) -> None:
+        """A file or folder was renamed: its rooms follow."""
+        for entry in self._below(workspace, source):
+            room = entry.room
+            old = room.path
+            room.path = target + old[len(source) :]
+            del self._open[workspace, old]
+            self._open[workspace, room.path] = entry
+            await self._journal.rename(room.id, room.path)
+            room.close(NotFound.close_code, f"The file is now {room.path}.")
+
+    async def forget(self, workspace: str) -> None:
+        """A workspace is gone, with all its files."""
+        for entry in self._below(workspace, ""):
+            entry.room.close(NotFound.close_code, "The workspace was deleted.")
+            self._drop(entry)
+        await self._journal.forget(workspace)
+
+    async def _entry(self, workspace: str, path: str) -> _Open:
+        key = (workspace, path)
+        if entry := self._open.get(key):
+            return entry
+        loading = self._loading.get(key)
+        if loading is None:
+            # A task of its own, so that the first one to ask may go away without the others.
+            loading = self._loading[key] = asyncio.create_task(self._load(workspace, path))
+            loading.add_done_callback(lambda task: self._loaded(key, task))
+        return await asyncio.shield(loading)
+
+    def _loaded(self, key: Key, task: asyncio.Task[_Open]) -> None:
+        del self._loading[key]
+        if not task.cancelled():
+            task.exception()  # whoever asked has it; they may all be gone
+
+    async def _load(self, workspace: str, path: str) -> _Open:
+        record = await self._journal.load(workspace, path)
+        new = record is None
+        if record is None:
+            agent = self._agents.agent(workspace)
+            file = await agent.call(ReadFile(path, limit=self._limits.editable))
+            content = file.content or b""
+            text, format = decode(content, self._limits.editable)
+            document, body = document_of()
+            # Also for an empty file the first update is there: it is what the epoch begins with.
+            with document.transaction():
+                body += text
+            record = await self._journal.create(
+                workspace,
+                path,
+                secrets.token_hex(8),
+                format,
+                document.get_update(),
+                content_hash(content),
+            )
+        room = Room(workspace, path, record, self._journal, self._limits)
+        peer = DiskPeer(room, record, self._agents, self._journal)
+        entry = _Open(room, peer)
+        if not new:
+            try:
+                await peer.look()
+            except AgentUnavailable as unavailable:
+                # The journal has the text; the disk joins when the workspace runs.
+                room.tell(DiskState("offline", unavailable.message))
+            except NotEditable as error:
+                await self._journal.retire(room.id, room.clients())
+                raise error
+            if peer.deleted and not peer.dirty:
+                await self._journal.retire(room.id, room.clients())
+                raise NotFound(f"There is no file {path} in the workspace.")
+        room.on_edit = peer.edited
+        room.on_empty = lambda: self._empty(entry)
+        room.on_broken = lambda error: self._broken(entry, error)
+        peer.on_replaced = lambda error: self._replaced(entry, error)
+        self._open[workspace, path] = entry
+        entry.task = self._tasks.create_task(peer.run())
+        self._empty(entry)
+        return entry
+
+    # ── ending ──────────────────────────────────────────────────────────────────────────────────
+
+    def _empty(self, entry: _Open) -> None:
+        """Nobody is in the room: unload it after a while, unless somebody comes."""
+        if entry.unloading is None and entry.room.state is not RoomState.CLOSED:
+            entry.unloading = self._tasks.create_task(self._unload(entry))
+
+    async def _unload(self, entry: _Open) -> None:
+        room, peer = entry.room, entry.peer
+        try:
+            while True:
+                await asyncio.sleep(self._settings.room_grace)
+                if room.connections:
+                    return
+                room.become(RoomState.FLUSHING)
+                offline = not await self._flush_quietly(entry)
+                # From here to the end there is no await: what holds now holds when it goes.
+                if room.connections:
+                    room.become(RoomState.OPEN)
+                    return
+                if not peer.dirty or offline:
+                    self._drop(entry)
+                    return
+        finally:
+            entry.unloading = None
+
+    async def _flush_quietly(self, entry: _Open) -> bool:
+        """Flush; False when the disk is out of reach, so that only the journal has the text."""
+        try:
+            await entry.peer.flush()
+        except (AgentUnavailable, NotFound):
+            return False
+        except CloudIDEError as error:
+            _log.warning("room.not_flushed", room=entry.room.id, error=error.message)
+        return True
+
+    def _drop(self, entry: _Open) -> None:
+        room = entry.room
+        room.become(RoomState.CLOSED)
+        if self._open.get((room.workspace, room.path)) is entry:
+            del self._open[room.workspace, room.path]
+        if entry.task is not None:
+            entry.task.cancel()
+        if entry.unloading is not None and entry.unloading is not asyncio.current_task():
+            entry.unloading.cancel()
+
+    def _broken(self, entry: _Open, error: BaseException) -> None:
+        """The document or the journal failed: forget what is in memory; clients come back to what
+        is durable, and give again what was not."""
+        if entry.room.state is not RoomState.CLOSED:
+            message = error.message if isinstance(error, CloudIDEError) else ""
+            entry.room.close(OVERLOADED, message or "The document is being reloaded.")
+            self._drop(entry)
+
+    def _replaced(self, entry: _Open, error: CloudIDEError) -> None:
+        """The file is no longer text that can be edited: the epoch ends."""
+        entry.room.close(error.close_code, error.message)
+        self._drop(entry)
+        self._tasks.create_task(self._journal.retire(entry.room.id, entry.room.clients()))
+
+    # ── what agents tell ────────────────────────────────────────────────────────────────────────
+
+    def connected(self, agent: Agent) -> None:
+        for entry in self._below(agent.workspace_id, ""):
+            entry.peer.reconnected()
+        self._tasks.create_task(self._write_left_over(agent.workspace_id))
+
+    def disconnected(self, workspace_id: str) -> None:
+        for entry in self._below(workspace_id, ""):
+            entry.peer.hint()
+
+    def files_changed(self, workspace_id: str, event: FilesChanged) -> None:
+        if event.overflow:
+            for entry in self._below(workspace_id, ""):
+                entry.peer.hint()
+        for change in event.changes:
+            if entry := self._open.get((workspace_id, change.path)):
+                entry.peer.hint()
+
+    async def _write_left_over(self, workspace: str) -> None:
+        """Load the rooms whose last edits are only in the journal, so that they reach the disk."""
+        for path in await self._journal.unwritten(workspace):
+            try:
+                await self._entry(workspace, path)
+            except CloudIDEError as error:
+                _log.warning("room.left_over", workspace=workspace, error=error.message)
+
+    async def _watch_open_files(self) -> None:
+        """Watch events can be lost: compare the stat of open files now and then."""
+        while True:
+            await asyncio.sleep(self._settings.stat_interval)
+            workspaces: dict[str, list[_Open]] = {}
+            for (workspace, _), entry in self._open.items():
+                workspaces.setdefault(workspace, []).append(entry)
+            for workspace, entries in workspaces.items():
+                with suppress(CloudIDEError):
+                    agent = self._agents.agent(workspace)
+                    found = await agent.call(StatPaths([entry.room.path for entry in entries]))
+                    for entry, stat in zip(entries, found.stats, strict=True):
+                        if stat != entry.peer.stat and not (stat is None and entry.peer.deleted):
+                            entry.peer.hint()
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            for entry in self._open.values():
+                entry.room.keep_alive()
+
+    def _below(self, workspace: str, path: str) -> list[_Open]:
+        return [
+            entry
+            for (owner, name), entry in self._open.items()
+            if owner == workspace and (not path or name == path or name.startswith(path + "/"))
+        ]

@@ -1,0 +1,149 @@
+"""Text: a file's bytes to a document's text and back, and changes between two texts.
+
+The document holds plain text with `\\n` line ends. What else the bytes say (a byte order mark,
+`\\r\\n`) is kept beside it as a `FileFormat` and put back on writing, so that decode and encode are
+each other's inverse byte for byte; a file for which they are not does not open for editing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+import fast_diff_match_patch
+import msgspec
+from pycrdt import Doc, Text
+
+from cloudide.errors import NotEditable, TooLarge
+from cloudide.protocol.sync import FileFormat
+
+CONTENT = "content"  # the name of the Y.Text in every document
+_BOM = b"\xef\xbb\xbf"
+_DIFF_SECONDS = 0.2
+
+
+class Hunk(msgspec.Struct, frozen=True):
+    """Replace the code points `start:end` of the old text by `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def content_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def decode(content: bytes, limit: int) -> tuple[str, FileFormat]:
+    """A file's text and format.
+
+    Raises:
+        TooLarge: more than `limit` bytes.
+        NotEditable: binary, not UTF-8, or line ends that differ within the file.
+    """
+    if len(content) > limit:
+        raise TooLarge(
+            f"The file has {len(content):,} bytes; files up to {limit:,} bytes open for editing."
+        )
+    if b"\0" in content:
+        raise NotEditable("This is a binary file; it opens read-only.")
+    bom = content.startswith(_BOM)
+    try:
+        text = content[len(_BOM) if bom else 0 :].decode()
+    except UnicodeDecodeError:
+        raise NotEditable(
+            "The file is not UTF-8 text; it opens read-only. Convert it to UTF-8 to edit it here."
+        ) from None
+    if "\r" not in text:
+        return text, FileFormat(bom=bom)
+    unified = text.replace("\r\n", "\n")
+    # Every line end must be \r\n: a lone \r, or a lone \n beside one, could not be restored.
+    if "\r" in unified or len(text) - len(unified) != unified.count("\n"):
+        raise NotEditable(
+            "The file mixes different line ends; it opens read-only. Convert them to edit it here."
+        )
+    return unified, FileFormat(bom=bom, eol="\r\n")
+
+
+def encode(text: str, format: FileFormat) -> bytes:
+    """The bytes of a file. A `\\r` that somebody typed stays as it is."""
+    if format.eol != "\n":
+        text = text.replace("\n", format.eol)
+    return (_BOM if format.bom else b"") + text.encode()
+
+
+def document_of(*updates: bytes) -> tuple[Doc[Text], Text]:
+    """A new document with a fresh client id, and its text.
+
+    A fresh id for every load: one that is used again after a loss makes replicas diverge. It has 31
+    bits, which keeps updates small.
+    """
+    document: Doc[Text] = Doc(client_id=secrets.randbits(31) or 1)
+    text = document.get(CONTENT, type=Text)
+    if updates:
+        with document.transaction():
+            for update in updates:
+                document.apply_update(update)
+    return document, text
+
+
+def diff(old: str, new: str) -> list[Hunk]:
+    """The changes that make `new` of `old`: lines first, then within them, in bounded time."""
+    if old == new:
+        return []
+    hunks: list[Hunk] = []
+    position = read = 0
+    start, inserted = 0, ""
+    pending = False
+    for operation, length in fast_diff_match_patch.diff(
+        old, new, timelimit=_DIFF_SECONDS, checklines=True, cleanup="Semantic"
+    ):
+        if operation == "=":
+            if pending:
+                hunks.append(Hunk(start, position, inserted))
+                inserted, pending = "", False
+            position += length
+            read += length
+            continue
+        if not pending:
+            start, pending = position, True
+        if operation == "-":
+            position += length
+        else:
+            inserted += new[read : read + length]
+            read += length
+    if pending:
+        hunks.append(Hunk(start, position, inserted))
+    return hunks
+
+
+def apply(hunks: list[Hunk], text: Text, content: str) -> None:
+    """Apply hunks made for `content` (the text as it is now), last first, inside a transaction.
+
+    The CRDT library counts UTF-8 bytes; an offset inside a character would silently append.
+    """
+    ascii_only = content.isascii()
+    for hunk in reversed(hunks):
+        if ascii_only:
+            start, end = hunk.start, hunk.end
+        else:
+            start = len(content[: hunk.start].encode())
+            end = start + len(content[hunk.start : hunk.end].encode())
+        if end > start:
+            del text[start:end]
+        if hunk.text:
+            text.insert(start, hunk.text)
+
+
+def overlap(one: list[Hunk], other: list[Hunk]) -> bool:
+    """Whether two sets of hunks for the same text touch the same words."""
+    mine, theirs = 0, 0
+    while mine < len(one) and theirs < len(other):
+        a, b = one[mine], other[theirs]
+        if a.start <= b.end and b.start <= a.end:
+            return True
+        if a.end < b.start:
+            mine += 1
+        else:
+            theirs += 1
+    return False

@@ -1,0 +1,84 @@
+"""The database: one async SQLAlchemy engine, brought to the newest schema when it opens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from cloudide.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
+_MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0001"  # the newest revision; a test holds it equal to what Alembic finds
+
+
+class Database:
+    """Open with `start`, end with `close`; `begin` gives a connection in a transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        event.listen(self._engine.sync_engine, "connect", _configure)
+
+    async def start(self) -> None:
+        """Bring the schema up to date.
+
+        Raises:
+            Unavailable: the file cannot be opened or is of a newer version of this program.
+        """
+        try:
+            if await self._revision() != HEAD:
+                await asyncio.to_thread(self._upgrade)
+        except OperationalError as error:
+            raise Unavailable(f"The database {self._path} cannot be opened: {error}") from error
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.begin() as connection:
+            yield connection
+
+    async def _revision(self) -> str | None:
+        async with self._engine.connect() as connection:
+            found = await connection.execute(
+                text("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
+            )
+            if found.scalar() is None:
+                return None
+            version = await connection.execute(text("SELECT version_num FROM alembic_version"))
+            return version.scalar()
+
+    def _upgrade(self) -> None:
+        # Imported here: an up-to-date database does without, and the server starts sooner.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        config.attributes["url"] = f"sqlite:///{self._path}"
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise Unavailable(
+                f"The database {self._path} belongs to another version of CloudIDE: {error}"
+            ) from error
+        _log.info("database.upgraded", revision=HEAD)
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=DELETE")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.close()

@@ -1,0 +1,84 @@
+"""The database's tables. Migrations in `migrations/` bring a database to this shape."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Times are seconds since the epoch, UTC. Secrets are stored as SHA-256 digests in hexadecimal: they
+# have 256 random bits, so that a slow hash would add nothing.
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("color", String, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+    Column("used_at", Float, nullable=False),
+)
+
+sign_in_tokens = Table(
+    "sign_in_tokens",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("expires_at", Float, nullable=False),
+)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("image", String, nullable=False),
+    Column("owner", ForeignKey("users.id"), nullable=False, index=True),
+    Column("git_url", String, nullable=False, default=""),
+    Column("git_ref", String, nullable=False, default=""),
+    Column("initialized", Boolean, nullable=False, default=False),
+    Column("desired_state", String, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("error", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("role", String, nullable=False),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("hash", String, nullable=False, unique=True),
+    Column(
+        "workspace",
+        ForeignKey("workspaces.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("role", String, nullable=False),
+    Column("invited_by", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
