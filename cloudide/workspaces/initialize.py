@@ -1,0 +1,85 @@
+"""Filling a new workspace: a Git clone that runs in its container, as its user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from cloudide.agents.link import Agent
+from cloudide.errors import CloudIDEError, InvalidInput, Unavailable
+
+_SCHEMES = ("https", "http", "git", "ssh")
+_SCP_LIKE = re.compile(r"[\w.-]+@[\w.-]+:(?!//)[^\s]+")
+_KEPT_LINES = 6
+_LONGEST_LINE = 2000  # characters; the workspace could send one without end
+# Git must neither ask for a password that nobody can type nor use a helper that runs a program.
+_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": ":".join(_SCHEMES)}
+
+
+def check_git_url(url: str) -> str:
+    """A clone address that Git can be given.
+
+    Raises:
+        InvalidInput: not a URL of a kind that is allowed (local paths and helpers are not).
+    """
+    url = url.strip()
+    printable = url.isprintable() and not any(char.isspace() for char in url)
+    if printable and _SCP_LIKE.fullmatch(url):
+        return url
+    parts = urlsplit(url) if printable else None
+    if parts is None or parts.scheme not in _SCHEMES or not parts.hostname:
+        raise InvalidInput(
+            "The Git URL is not one that can be cloned. It looks like "
+            "https://example.org/team/project.git."
+        )
+    if parts.password:
+        raise InvalidInput("Leave the password out of the Git URL; everybody here could read it.")
+    return url
+
+
+def check_git_ref(ref: str) -> str:
+    """Raises: InvalidInput: not the name of a branch, tag or commit (git check-ref-format)."""
+    if ref and not re.fullmatch(r"(?!-)(?!.*\.\.)[\w./+@-]{1,250}", ref):
+        raise InvalidInput(f"{ref!r} is not the name of a branch, a tag or a commit.")
+    return ref
+
+
+async def clone(agent: Agent, url: str, ref: str, log: Callable[[str], None], limit: float) -> None:
+    """Clone `url` into the workspace's empty root and check out `ref`, if any.
+
+    Raises:
+        CloudIDEError: Git's own words say why; nothing of the attempt is left.
+    """
+    await _git(agent, ["clone", "--progress", "--", url, "."], log, limit, url)
+    if ref:
+        await _git(agent, ["checkout", ref, "--"], log, limit, f"{ref!r} of {url}")
+
+
+async def _git(
+    agent: Agent, arguments: list[str], log: Callable[[str], None], limit: float, what: str
+) -> None:
+    lines: list[str] = []
+    partial = ""
+
+    def output(_stream: int, data: bytes) -> None:
+        nonlocal partial
+        # Git ends a progress line with \r; each stands for itself.
+        *whole, partial = re.split(r"[\r\n]+", partial + data.decode(errors="replace"))
+        partial = partial[-_LONGEST_LINE:]
+        for line in filter(None, (line.strip() for line in whole)):
+            lines.append(line)
+            del lines[:-_KEPT_LINES]
+            log(line)
+
+    try:
+        ended = await agent.execute(
+            ["git", *arguments], env=_ENVIRONMENT, on_output=output, timeout=limit
+        )
+    except TimeoutError as error:
+        raise Unavailable(f"{what} could not be fetched within {limit:.0f} s.") from error
+    except CloudIDEError as error:
+        raise Unavailable(f"Git could not be run in the workspace: {error.message}") from error
+    if ended.code != 0:
+        said = " ".join(line for line in lines if not line.startswith("Cloning into"))
+        raise Unavailable(f"{what} could not be fetched. Git said: {said or 'nothing'}")
