@@ -50,14 +50,16 @@ class Engine:
         """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, function)
 
-    def connect(self) -> APIClient:
+    def connect(self, timeout: int = CALL_TIMEOUT) -> APIClient:
         """A client of one's own, for a stream that outlives a call; the caller closes it."""
         # Imported here because it takes a sixth of a second that starting a server need not wait.
         import docker
         from docker.utils import kwargs_from_env
 
-        options: dict[str, Any] = {"base_url": self.host} if self.host else kwargs_from_env()
-        return docker.APIClient(version="auto", timeout=CALL_TIMEOUT, **options)
+        options: dict[str, Any] = dict(kwargs_from_env())
+        if self.host:
+            options = {"base_url": self.host}
+        return docker.APIClient(version="auto", timeout=timeout, **options)
 
     def close(self) -> None:
         """Let go of the engine; calls that were begun end by themselves."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from docker.api.client import APIClient
 
-SHELLS = ("bin/bash", "bin/ash", "bin/sh")
 PASSWD_LIMIT = 1024 * 1024  # bytes; a larger file is not one to be edited here
 
 
@@ -27,11 +26,9 @@ def furnish(
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for folder in (workspace, home):
             tar.addfile(_directory(folder, 0o755, uid, gid))
-        if not _exists(client, container, "/tmp"):  # noqa: S108
-            tar.addfile(_directory("/tmp", 0o1777, 0, 0))  # noqa: S108
-        shell = next((s for s in SHELLS if _exists(client, container, f"/{s}")), SHELLS[-1])
+        tar.addfile(_directory("/tmp", 0o1777, 0, 0))  # noqa: S108
         additions = {
-            "/etc/passwd": (uid, f"dev:x:{uid}:{gid}::{home}:/{shell}\n"),
+            "/etc/passwd": (uid, f"dev:x:{uid}:{gid}::{home}:/bin/sh\n"),
             "/etc/group": (gid, f"dev:x:{gid}:\n"),
         }
         for path, (number, line) in additions.items():
@@ -52,20 +49,6 @@ def _add_file(tar: tarfile.TarFile, path: str, content: bytes) -> None:
     entry = tarfile.TarInfo(path.lstrip("/"))
     entry.mode, entry.size = 0o644, len(content)
     tar.addfile(entry, io.BytesIO(content))
-
-
-def _exists(client: APIClient, container: str, path: str) -> bool:
-    import docker.errors
-
-    url = client._url("/containers/{0}/archive", container)  # the SDK has no call for its HEAD
-    response = client.head(url, params={"path": path}, timeout=client.timeout)
-    if response.status_code == 404:
-        return False
-    try:
-        client._raise_for_status(response)
-    except docker.errors.NotFound:
-        return False
-    return True
 
 
 def _read(client: APIClient, container: str, path: str) -> bytes | None:

@@ -80,7 +80,7 @@ class RuntimeEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine, and in `warnings` what about it weakens isolation or limits, one sentence each."""
+    """The engine; `warnings` says what about it weakens isolation or limits, a sentence each."""
 
     version: str
     storage_driver: str
@@ -119,7 +119,7 @@ class Runtime(Protocol):
         ...
 
     async def stop(self, workspace_id: str, timeout: float) -> None:
-        """Ask the container to end and kill it after `timeout` seconds; fine when it is not there."""
+        """Ask the container to end, kill it after `timeout` seconds; fine when there is none."""
         ...
 
     async def remove(self, workspace_id: str) -> None:

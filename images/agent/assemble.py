@@ -51,7 +51,9 @@ UNUSED = (
 
 def main(packages: Path, target: Path) -> None:
     library = target / "lib" / f"python{sysconfig.get_python_version()}"
-    shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns("*-packages"))
+    shutil.copytree(
+        sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns("*-packages")
+    )
     for pattern in UNUSED:
         for path in library.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
