@@ -1,87 +1,103 @@
-"""What happens in workspaces, for whoever watches: pages over one socket, scripts over SSE.
-
-A watcher has a bounded queue. One that does not keep up loses its queue and is told so by a
-`Lagged`; it then asks for the present state, as it did when it began.
-"""
+"""Follows the engine's event stream from a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from typing import Any
+import random
+import threading
+from collections.abc import AsyncGenerator
+from typing import Any, get_args
 
-import msgspec
+import structlog
 
-HISTORY = 200  # progress and log events kept for each workspace, for those who come later
-QUEUE = 1000
+from cloudide.workspaces.engine import Engine
+from cloudide.workspaces.runtime import Action, RuntimeEvent
 
+log = structlog.get_logger()
 
-class Event(msgspec.Struct, frozen=True):
-    """`body` is a JSON object; `type` names its shape. `workspace` is "" for the list itself."""
-
-    type: str
-    workspace: str
-    body: dict[str, Any]
-
-
-LAGGED = Event("lagged", "", {})
+ACTIONS = frozenset(get_args(Action)) - {"resync"}
+FIRST_PAUSE = 0.1  # seconds before connecting again; doubled up to the limit
+LONGEST_PAUSE = 5.0
 
 
-class Watcher:
-    """One who watches; iterate over it, and close it when done."""
+async def follow(engine: Engine, labels: list[str]) -> AsyncGenerator[RuntimeEvent]:
+    """Events of the containers that carry all `labels` (`name=value`), for ever.
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self._queue: deque[Event] = deque()
-        self._wake = asyncio.Event()
-        self.workspaces: set[str] = set()
-        self.all = False
+    A `resync` comes after each connection, once the engine has subscribed us: what happens from
+    then on is not missed. Closing the generator ends the thread.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
 
-    def put(self, event: Event) -> None:
-        if len(self._queue) >= QUEUE:
-            self._queue.clear()
-            event = LAGGED
-        self._queue.append(event)
-        self._wake.set()
+    def deliver(event: RuntimeEvent) -> None:
+        # The loop may be closing while the stream brings a last event that nobody waits for.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(queue.put_nowait, event)
 
-    def close(self) -> None:
-        self._events.forget(self)
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    reader = _Reader(engine, labels, deliver)
+    reader.start()
+    try:
         while True:
-            while self._queue:
-                yield self._queue.popleft()
-            self._wake.clear()
-            await self._wake.wait()
+            yield await queue.get()
+    finally:
+        reader.stop()
+        await asyncio.to_thread(reader.join)
 
 
-class Events:
-    def __init__(self) -> None:
-        self._watchers: set[Watcher] = set()
-        self._history: dict[str, deque[Event]] = {}
+class _Reader(threading.Thread):
+    def __init__(self, engine: Engine, labels: list[str], deliver: Any) -> None:
+        super().__init__(name="engine-events", daemon=True)
+        self._engine = engine
+        self._filters = {"type": "container", "label": labels, "event": sorted(ACTIONS)}
+        self._deliver = deliver
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: Any = None
 
-    def watch(self) -> Watcher:
-        watcher = Watcher(self)
-        self._watchers.add(watcher)
-        return watcher
+    def stop(self) -> None:
+        self._stopping.set()
+        with self._lock:
+            if self._stream is not None:
+                self._stream.close()
 
-    def forget(self, watcher: Watcher) -> None:
-        self._watchers.discard(watcher)
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+                pause = FIRST_PAUSE  # It had connected.
+            except Exception as error:  # whatever it was, connecting again is the answer
+                if not self._stopping.is_set():
+                    log.warning("engine.events_lost", error=repr(error), retry_in=pause)
+            # With jitter, so that servers sharing an engine do not come back all at once.
+            self._stopping.wait(pause * random.uniform(0.5, 1))  # noqa: S311
+            pause = min(2 * pause, LONGEST_PAUSE)
 
-    def publish(self, type: str, workspace: str, body: dict[str, Any]) -> None:
-        """Tell everybody who watches `workspace`, and those who watch the list of `workspace`."""
-        event = Event(type, workspace, body)
-        if type in ("progress", "log"):
-            self._history.setdefault(workspace, deque(maxlen=HISTORY)).append(event)
-        for watcher in self._watchers:
-            if workspace in watcher.workspaces or (watcher.all and type in ("workspace", "gone")):
-                watcher.put(event)
+    def _follow(self) -> None:
+        client = self._engine.connect()
+        try:
+            stream = client.events(filters=self._filters, decode=True)
+            with self._lock:
+                self._stream = stream
+            if self._stopping.is_set():
+                return
+            self._deliver(RuntimeEvent(action="resync"))
+            for event in stream:
+                self._deliver(_event(event))
+        finally:
+            with self._lock:
+                if self._stream is not None:
+                    self._stream.close()
+                self._stream = None
+            client.close()
 
-    def history(self, workspace: str) -> list[Event]:
-        """Progress and log events since the workspace last began to start."""
-        return list(self._history.get(workspace, ()))
 
-    def begin(self, workspace: str) -> None:
-        """A new start: what was told of the former one is of no more use."""
-        self._history.pop(workspace, None)
+def _event(event: dict[str, Any]) -> RuntimeEvent:
+    attributes = event["Actor"]["Attributes"]
+    exit_code = attributes.get("exitCode")
+    return RuntimeEvent(
+        action=event["Action"],
+        workspace_id=attributes["cloudide.workspace"],
+        generation=int(attributes.get("cloudide.generation", 0)),
+        exit_code=int(exit_code) if exit_code else None,
+    )

@@ -25,7 +25,7 @@ from cloudide.agents.link import Agent
 from cloudide.errors import CloudIDEError, Conflict, EngineUnavailable, NotFound
 from cloudide.identity.accounts import clean_name
 from cloudide.settings import Settings
-from cloudide.workspaces.events import Events
+from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.initialize import check_git_ref, check_git_url, clone
 from cloudide.workspaces.lifecycle import (
     Container,
@@ -101,7 +101,7 @@ class Supervisor(Listener):
         runtime: Runtime,
         agents: Agents,
         images: Images,
-        events: Events,
+        feed: Feed,
         settings: Settings,
     ) -> None:
         self.before_stop: Callable[[str], Awaitable[None]] = _nothing
@@ -110,7 +110,7 @@ class Supervisor(Listener):
         self._runtime = runtime
         self._agents = agents
         self._images = images
-        self._events = events
+        self._feed = feed
         self._settings = settings
         self._kept: dict[str, _Kept] = {}
         self._tasks = asyncio.TaskGroup()
@@ -177,7 +177,7 @@ class Supervisor(Listener):
         kept.starts.clear()
         kept.error = ""
         if desired is Desired.RUNNING:
-            self._events.begin(id)
+            self._feed.begin(id)
         kept.wake.set()
 
     def view(self, id: str) -> dict[str, Any]:
@@ -365,8 +365,8 @@ class Supervisor(Listener):
         await self.after_delete(id)
         await self._store.delete(id)
         del self._kept[id]
-        self._events.publish("gone", id, {"id": id})
-        self._events.begin(id)
+        self._feed.publish("gone", id, {"id": id})
+        self._feed.begin(id)
 
     # ── telling ─────────────────────────────────────────────────────────────────────────────────
 
@@ -376,16 +376,16 @@ class Supervisor(Listener):
         kept.state, kept.error = state, error
         id = kept.workspace.id
         _log.info("workspace.state", workspace=id, state=state, error=error or None)
-        self._events.publish("workspace", id, self.view(id))
+        self._feed.publish("workspace", id, self.view(id))
 
     def _progress(self, id: str, step: Step, message: str, seconds: float | None) -> None:
         body: dict[str, Any] = {"step": step, "message": message, "done": seconds is not None}
         if seconds is not None:
             body["seconds"] = round(seconds, 3)
-        self._events.publish("progress", id, body)
+        self._feed.publish("progress", id, body)
 
     def _say(self, id: str, line: str) -> None:
-        self._events.publish("log", id, {"line": line})
+        self._feed.publish("log", id, {"line": line})
 
     # ── what is heard ───────────────────────────────────────────────────────────────────────────
 
