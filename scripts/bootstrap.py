@@ -87,7 +87,9 @@ def step(what: str) -> Iterator[None]:
     print(f" {time.monotonic() - started:.1f} s", flush=True)
 
 
-def run(command: list[str], log: str, cwd: Path = ROOT, **environment: str) -> None:
+def run(
+    command: list[str], log: str, cwd: Path = ROOT, environment: dict[str, str] | None = None
+) -> None:
     """Run a program with its output in `.build/<log>.log`; the end of that is shown on failure."""
     BUILD.mkdir(exist_ok=True)
     path = BUILD / f"{log}.log"
@@ -97,7 +99,7 @@ def run(command: list[str], log: str, cwd: Path = ROOT, **environment: str) -> N
         code = subprocess.call(
             command,
             cwd=cwd,
-            env={**os.environ, "PATH": PATH, **environment},
+            env={**os.environ, "PATH": PATH, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -182,9 +184,9 @@ def install_packages(*, for_tests: bool) -> None:
     if missing := needed + helpful:
         with step(f"Installing {', '.join(missing)}"):
             quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-            run(["apt-get", "update"], "apt", **quiet)
+            run(["apt-get", "update"], "apt", environment=quiet)
             install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-            run(install, "apt", **quiet)
+            run(install, "apt", environment=quiet)
 
 
 # ── Python ──────────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +247,7 @@ def build_frontend(node_path: list[str]) -> None:
     if is_fresh("frontend", wanted) and (BUILT_FRONTEND / "index.html").exists():
         return
     with step("Building the front end"):
-        run(["npm", "run", "build"], "npm", FRONTEND, PATH=path)
+        run(["npm", "run", "build"], "npm", FRONTEND, {"PATH": path})
     # Hashed again: the first build may itself write a source, such as generated types.
     remember("frontend", digest(FRONTEND))
 
@@ -255,7 +257,7 @@ def install_modules(path: str) -> None:
     if is_fresh("node-modules", lock) and (FRONTEND / "node_modules").exists():
         return
     with step("Installing the front end's packages"):
-        run(["npm", "ci", "--no-audit", "--no-fund"], "npm", FRONTEND, PATH=path)
+        run(["npm", "ci", "--no-audit", "--no-fund"], "npm", FRONTEND, {"PATH": path})
     remember("node-modules", lock)
 
 
