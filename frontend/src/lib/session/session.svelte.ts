@@ -1,0 +1,59 @@
+import type { InvitePreview, User } from '../protocol';
+import { ApiError, messageOf, request } from './api';
+
+/** Who is signed in here. */
+class Session {
+  user = $state.raw<User | null>(null);
+  /** `unknown` until the server was asked; `unreachable` keeps what it said. */
+  status = $state<'unknown' | 'in' | 'out' | 'unreachable'>('unknown');
+  error = $state('');
+
+  async load(): Promise<void> {
+    try {
+      this.#adopt((await request<{ user: User }>('GET', '/api/v1/session')).user);
+    } catch (error) {
+      const signedOut = error instanceof ApiError && (error.status === 401 || error.status === 403);
+      this.status = signedOut ? 'out' : 'unreachable';
+      this.error = messageOf(error);
+    }
+  }
+
+  /** Signs in with a one-time token; answers false when a name has to be chosen first. */
+  async signIn(token: string, name?: string): Promise<boolean> {
+    const answer = await request<{ user?: User; needs_name?: boolean }>('POST', '/api/v1/session', {
+      token,
+      ...(name ? { name } : {}),
+    });
+    if (answer.user) this.#adopt(answer.user);
+    return Boolean(answer.user);
+  }
+
+  async signOut(): Promise<void> {
+    await request('DELETE', '/api/v1/session');
+    this.user = null;
+    this.status = 'out';
+  }
+
+  previewInvite(token: string): Promise<InvitePreview> {
+    return request('POST', '/api/v1/invites/preview', { token });
+  }
+
+  /** Joins the workspace an invitation is for, and answers its id. */
+  async acceptInvite(token: string, name?: string): Promise<string> {
+    const answer = await request<{ workspace: string; user: User }>(
+      'POST',
+      '/api/v1/invites/accept',
+      { token, ...(name ? { name } : {}) },
+    );
+    this.#adopt(answer.user);
+    return answer.workspace;
+  }
+
+  #adopt(user: User): void {
+    this.user = user;
+    this.status = 'in';
+    this.error = '';
+  }
+}
+
+export const session = new Session();
