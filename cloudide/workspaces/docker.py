@@ -8,7 +8,7 @@ what. Names are made of the instance and the workspace's id; a container also sa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -138,7 +138,7 @@ class DockerRuntime:
         )
         return [observed for observed in found if observed]
 
-    async def events(self) -> AsyncIterator[RuntimeEvent]:
+    async def events(self) -> AsyncGenerator[RuntimeEvent]:
         labels = [f"{name}={value}" for name, value in self._labels().items()]
         async with aclosing(follow(self._engine, labels)) as stream:
             async for event in stream:

@@ -8,6 +8,8 @@ what a person may do about it goes into the public message.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_TIMEOUT = 60  # seconds without an answer; streams and builds set their own
 
 
@@ -52,6 +55,7 @@ class Engine:
 
     def connect(self, timeout: int = CALL_TIMEOUT) -> APIClient:
         """A client of one's own, for a stream that outlives a call; the caller closes it."""
+        self._knock()
         # Imported here because it takes a sixth of a second that starting a server need not wait.
         import docker
         from docker.utils import kwargs_from_env
@@ -69,6 +73,14 @@ class Engine:
                 self._client.close()
                 self._client = None
 
+    def _knock(self) -> None:
+        """Fail at once when nobody listens: the SDK would also leak a socket for each attempt."""
+        host = self.host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        if host.startswith("unix://"):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(CALL_TIMEOUT)
+                probe.connect(host.removeprefix("unix://"))
+
     def _run(self, function: Callable[[APIClient], Result]) -> Result:
         import docker.errors
         import requests.exceptions
@@ -77,6 +89,7 @@ class Engine:
             with self._lock:
                 # Connecting asks the engine for its version, so it can fail like any call.
                 self._client = self._client or self.connect()
+            self._knock()
             return function(self._client)
         except docker.errors.ImageNotFound as error:
             raise NotFound("The container engine does not have this image.") from error
