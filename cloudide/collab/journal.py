@@ -336,7 +336,9 @@ class Journal:
             return [], StorageFull("The server's disk is full; the last edits were not saved.")
         except Exception as error:
             _log.exception("journal.commit_failed", operations=len(batch))
-            failure = Unavailable("The journal could not be written; the last edits were not saved.")
+            failure = Unavailable(
+                "The journal could not be written; the last edits were not saved."
+            )
             failure.__cause__ = error
             return [], failure
 

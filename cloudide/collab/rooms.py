@@ -13,7 +13,7 @@ from types import TracebackType
 
 import structlog
 
-from cloudide.agents.hub import Agents
+from cloudide.agents.hub import Agents, Listener
 from cloudide.agents.link import Agent
 from cloudide.channel import Channel
 from cloudide.collab.connection import Connection
@@ -50,7 +50,7 @@ class _Open:
         self.unloading: asyncio.Task[None] | None = None
 
 
-class Rooms:
+class Rooms(Listener):
     """Use as an async context manager; it owns every task that rooms need."""
 
     def __init__(self, agents: Agents, journal: Journal, settings: Settings) -> None:
@@ -121,6 +121,10 @@ class Rooms:
         connection.join()
         return connection
 
+    def is_open(self, workspace: str, path: str) -> bool:
+        entry = self._open.get((workspace, path))
+        return entry is not None and not entry.peer.deleted
+
     async def read(self, workspace: str, path: str) -> bytes | None:
         """The bytes of a file as its room has them, or None when it is not open."""
         entry = self._open.get((workspace, path))
@@ -160,6 +164,11 @@ class Rooms:
         """
         for entry in self._below(workspace, path):
             await entry.peer.flush()
+
+    async def flush_quietly(self, workspace: str) -> None:
+        """Write what can be written; the journal has the rest."""
+        for entry in self._below(workspace, ""):
+            await self._flush_quietly(entry)
 
     async def moved(self, workspace: str, source: str, target: str) -> None:
         """A file or folder was renamed: its rooms follow."""

@@ -141,9 +141,7 @@ class Accounts:
         now = time.time()
         async with self._database.begin() as db:
             await db.execute(
-                insert(sessions).values(
-                    hash=digest(secret), user=user, created_at=now, used_at=now
-                )
+                insert(sessions).values(hash=digest(secret), user=user, created_at=now, used_at=now)
             )
         return secret
 

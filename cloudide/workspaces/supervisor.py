@@ -24,6 +24,7 @@ from cloudide.agents.hub import Agents, Listener
 from cloudide.agents.link import Agent
 from cloudide.errors import CloudIDEError, Conflict, EngineUnavailable, NotFound
 from cloudide.identity.accounts import clean_name
+from cloudide.protocol.agent import FilesChanged
 from cloudide.settings import Settings
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.initialize import check_git_ref, check_git_url, clone
@@ -40,8 +41,6 @@ from cloudide.workspaces.runtime import ContainerSpec, Limits, Observed, Runtime
 from cloudide.workspaces.store import Store, Workspace
 
 _log = structlog.get_logger(__name__)
-
-Progress = Callable[[str, str, float | None], None]
 
 RECHECK_SECONDS = 60.0
 RETRY_SECONDS = 2.0
@@ -62,19 +61,15 @@ _MESSAGES = {
 class Images(Protocol):
     """What the supervisor needs of the image catalogue."""
 
-    async def ready(self, image: str) -> bool:
+    async def is_ready(self, id: str) -> bool:
         """Whether a container can be made of it at once. Raises: NotFound: unknown image."""
         ...
 
-    async def prepare(self, image: str, log: Callable[[str], None]) -> None:
-        """Build it. Raises: Unavailable: the build failed."""
+    async def ensure(self, id: str, report: Callable[[Any], None] = ...) -> str:
+        """The engine's reference of it, built where it is missing. Raises: NotFound, Unavailable."""
         ...
 
-    async def resolve(self, image: str) -> str:
-        """The engine's name of it. Raises: NotFound."""
-        ...
-
-    async def agent_volume(self) -> str:
+    async def ensure_agent_volume(self, report: Callable[[Any], None] = ...) -> str:
         """The volume of the agent's bundle, made where it is missing."""
         ...
 
@@ -159,7 +154,7 @@ class Supervisor(Listener):
         """
         name = clean_name(name, "The name of a workspace")
         git = (check_git_url(git_url), check_git_ref(git_ref)) if git_url else ("", "")
-        await self._images.ready(image)
+        await self._images.is_ready(image)
         id = "w" + secrets.token_hex(6)
         await self._store.create(id, name, image, owner, git)
         await self._agents.listen(id)
@@ -269,7 +264,7 @@ class Supervisor(Listener):
             container_generation=observed.generation if observed else 0,
             image_ready=container is not Container.ABSENT
             or workspace.desired is not Desired.RUNNING
-            or await self._images.ready(workspace.image),
+            or await self._images.is_ready(workspace.image),
             agent_connected=self._agent(workspace.id) is not None,
             initialized=workspace.initialized,
             crashed=len(kept.starts) == CRASH_STARTS
@@ -281,7 +276,9 @@ class Supervisor(Listener):
         id = workspace.id
         match step:
             case Step.BUILD:
-                await self._images.prepare(workspace.image, lambda line: self._say(id, line))
+                await self._images.ensure(
+                    workspace.image, lambda progress: self._say(id, progress.message)
+                )
             case Step.CREATE:
                 await self._create(workspace)
             case Step.START:
@@ -307,8 +304,8 @@ class Supervisor(Listener):
             ContainerSpec(
                 workspace_id=workspace.id,
                 generation=workspace.generation,
-                image=await self._images.resolve(workspace.image),
-                agent_volume=await self._images.agent_volume(),
+                image=await self._images.ensure(workspace.image),
+                agent_volume=await self._images.ensure_agent_volume(),
                 link_directory=await self._agents.listen(workspace.id),
                 limits=self._limits,
                 ca_bundle=Path(bundle) if bundle else None,
@@ -394,6 +391,11 @@ class Supervisor(Listener):
 
     def disconnected(self, workspace_id: str) -> None:
         self._wake(workspace_id)
+
+    def files_changed(self, workspace_id: str, event: FilesChanged) -> None:
+        changes = [{"path": each.path, "kind": each.kind} for each in event.changes]
+        body = {"changes": changes, "overflow": event.overflow}
+        self._feed.publish("files", workspace_id, body)
 
     async def _follow_engine(self) -> None:
         async for event in self._runtime.events():

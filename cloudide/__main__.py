@@ -1,0 +1,3 @@
+from cloudide.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""Programs without a terminal: their input and output are a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from cloudide.agent.beneath import Root
+from cloudide.agent.spawn import Child, spawn
+from cloudide.agent.user import User
+from cloudide.protocol.agent import STDERR, STDOUT, Eof, Execute, Exited
+
+READ_SIZE = 64 * 1024
+DRAIN = 0.5  # seconds that output of what a program leaves behind is waited for after its end
+KILL = ((2.0, (signal.SIGKILL,)),)
+
+_json = msgspec.json.Encoder()
+_eof = msgspec.json.Decoder(Eof)
+
+
+class Process:
+    """A started program whose pipes wait for a stream."""
+
+    def __init__(self, root: Root, user: User, request: Execute) -> None:
+        stdin, self._stdin = os.pipe()
+        self._stdout, stdout = os.pipe()
+        self._stderr, stderr = os.pipe()
+        theirs = (stdin, stdout, stderr)
+        try:
+            self.child: Child = spawn(
+                root,
+                request.cwd,
+                request.argv,
+                {**user.environment, **request.env},
+                [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(theirs)],
+            )
+        except BaseException:
+            for end in (self._stdin, self._stdout, self._stderr):
+                os.close(end)
+            raise
+        finally:
+            for end in theirs:
+                os.close(end)
+
+    async def serve(self, socket: ClientConnection) -> None:
+        """Pass bytes until the program has ended; kill it if the stream closes before."""
+        output = asyncio.gather(
+            self._pass(self._stdout, STDOUT, socket), self._pass(self._stderr, STDERR, socket)
+        )
+        feed = asyncio.create_task(self._feed(socket))
+        closed = asyncio.create_task(socket.wait_closed())
+        exited = asyncio.ensure_future(asyncio.shield(self.child.exited))
+        try:
+            await asyncio.wait([exited, closed], return_when=asyncio.FIRST_COMPLETED)
+            if exited.done():
+                await asyncio.wait([output, closed], timeout=DRAIN)
+                with suppress(ConnectionClosed):
+                    await socket.send(_json.encode(Exited(exited.result())), text=True)
+        finally:
+            tasks = [output, feed, closed, exited]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if not self.child.exited.done():
+                await self.child.end(*KILL)
+            await socket.close()
+
+    async def abandon(self) -> None:
+        """Kill the program; no stream comes."""
+        for end in (self._stdin, self._stdout, self._stderr):
+            os.close(end)
+        await self.child.end(*KILL)
+
+    async def _pass(self, descriptor: int, prefix: int, socket: ClientConnection) -> None:
+        reader = asyncio.StreamReader(limit=READ_SIZE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+        )
+        try:
+            with suppress(ConnectionClosed):
+                while data := await reader.read(READ_SIZE):
+                    await socket.send(bytes((prefix,)) + data)
+        finally:
+            transport.close()
+
+    async def _feed(self, socket: ClientConnection) -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(
+            asyncio.streams.FlowControlMixin, os.fdopen(self._stdin, "wb", 0)
+        )
+        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+        try:
+            # A program may close its input and go on.
+            with suppress(ConnectionClosed, BrokenPipeError, ConnectionResetError):
+                while isinstance(frame := await socket.recv(), bytes):
+                    writer.write(frame)
+                    await writer.drain()
+                _eof.decode(frame)
+        finally:
+            transport.close()
+        with suppress(ConnectionClosed):
+            while True:  # so that the close of the stream is noticed
+                await socket.recv()

@@ -1,0 +1,136 @@
+"""Starting a program and learning how it ended.
+
+posix_spawn(3) rather than fork: the agent has threads, and Python code between fork and exec may
+wait for ever for a lock that one of them held. The working directory is the one thing it cannot
+set, so the agent enters it for the length of the call; everything else here works with descriptors
+and absolute paths and does not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from cloudide.agent.beneath import Root
+from cloudide.agent.failures import Refused, refusal
+from cloudide.agent.user import find_program
+from cloudide.protocol.agent import Exit
+
+IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+POLL = 0.02  # seconds between looks at who is left of a session
+
+
+class Child:
+    """A program in a session of its own. `exited` is done when it has ended and been reaped."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:  # Linux before 5.3, gVisor
+            threading.Thread(target=self._wait, name=f"wait-{pid}", daemon=True).start()
+        else:
+            self._loop.add_reader(self._pidfd, self._reap)
+
+    def _reap(self) -> None:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._done(status)
+
+    def _wait(self) -> None:
+        _, status = os.waitpid(self.pid, 0)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            self._loop.call_soon_threadsafe(self._done, status)
+
+    def _done(self, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        if not self.exited.done():
+            self.exited.set_result(Exit(code=code) if code >= 0 else Exit(signal=-code))
+
+    async def end(self, *steps: tuple[float, Sequence[int]]) -> None:
+        """Send the signals of each step to the whole session until nobody is left of it.
+
+        A step is (seconds to wait for an effect, signals).
+        """
+        for patience, signals in steps:
+            deadline = self._loop.time() + patience
+            if not self._signal(signals):
+                break
+            while self._loop.time() < deadline and _members(self.pid, self.exited.done()):
+                await asyncio.sleep(POLL)
+        # What survives SIGKILL sits in the kernel; the program itself is reaped when it leaves it.
+
+    def _signal(self, signals: Sequence[int]) -> bool:
+        members = _members(self.pid, self.exited.done())
+        for number in signals:
+            for pid in members:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+        return bool(members)
+
+
+def spawn(
+    root: Root,
+    cwd: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    file_actions: list[tuple[Any, ...]],
+) -> Child:
+    """Start a program in a new session, in a directory beneath the root.
+
+    Raises:
+        Refused: there is no such program or directory, or it cannot be started.
+    """
+    if not command or any("\0" in part for part in (*command, *environment.values())):
+        raise Refused("invalid", "There is no command, or it holds a NUL character.")
+    environment = {**environment, "PWD": str(root.path / cwd)}
+    try:
+        with root.opened(cwd, os.O_PATH | os.O_DIRECTORY) as directory:
+            os.fchdir(directory)
+            try:
+                program = find_program(command[0], environment.get("PATH", ""))
+                pid = os.posix_spawn(
+                    program,
+                    command,
+                    environment,
+                    file_actions=file_actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=IGNORED_BY_PYTHON,
+                )
+            finally:
+                os.chdir("/")
+    except OSError as error:
+        where = command[0] if error.filename == command[0] else cwd or command[0]
+        raise refusal(error, where) from error
+    return Child(pid)
+
+
+def _members(session: int, ended: bool) -> list[int]:
+    """The living processes of a session (proc(5), /proc/pid/stat)."""
+    members: list[int] = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        state, sid = fields[0], int(fields[3])
+        if sid != session:
+            continue
+        if ended and int(name) == session:
+            return []  # the number was given to another program meanwhile
+        if state not in (b"Z", b"X"):
+            members.append(int(name))
+    return members

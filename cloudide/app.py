@@ -1,0 +1,129 @@
+"""The composition root: constructs the services, wires them together, mounts the routes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from cloudide.agents.hub import Agents
+from cloudide.collab.journal import Journal
+from cloudide.collab.rooms import Rooms
+from cloudide.errors import CloudIDEError
+from cloudide.identity.accounts import Accounts
+from cloudide.identity.membership import Membership
+from cloudide.images.stock import StockImages
+from cloudide.settings import Settings
+from cloudide.storage.database import Database
+from cloudide.terminals.terminals import Terminals
+from cloudide.web.access import Edge
+from cloudide.web.attendance import Attendance
+from cloudide.web.live import LiveSockets
+from cloudide.web.openapi import spec
+from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
+from cloudide.web.routes import routes
+from cloudide.web.services import Services
+from cloudide.workspaces.docker import DockerRuntime
+from cloudide.workspaces.engine import Engine
+from cloudide.workspaces.feed import Feed
+from cloudide.workspaces.store import Store
+from cloudide.workspaces.supervisor import Supervisor
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Starlette]:
+    """The application with all its services running; they end, in order, with the context.
+
+    Raises:
+        CloudIDEError: the data directory cannot be used; the message says why.
+    """
+    settings = _with_ca_bundle(settings)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.data_dir / "cloudide.sqlite")
+    journal = Journal(settings.data_dir / "journal.sqlite")
+    engine = Engine(settings.docker_host, settings.engine_threads)
+    runtime = DockerRuntime(
+        engine, instance=_instance(settings.data_dir), network_pool=settings.network_pool
+    )
+    ca_bundle = Path(settings.ca_bundle) if settings.ca_bundle else None
+    images = StockImages(engine, ca_bundle=ca_bundle)
+    accounts = Accounts(database, settings.admin_token, settings.session_days)
+    agents = Agents(settings.data_dir / "run")
+    feed = Feed()
+    store = Store(database, settings.workspaces_per_user)
+    rooms = Rooms(agents, journal, settings)
+    terminals = Terminals(agents, settings)
+    supervisor = Supervisor(store, runtime, agents, images, feed, settings)
+
+    async def flush(workspace: str) -> None:
+        await rooms.flush_quietly(workspace)
+
+    supervisor.before_stop = flush
+    supervisor.after_delete = rooms.forget
+    terminals.on_change = lambda workspace: feed.publish(
+        "terminals", workspace, {"terminals": terminals.list(workspace)}
+    )
+
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        await database.start()
+        stack.push_async_callback(journal.close)
+        await journal.start()
+        await accounts.start()
+        stack.push_async_callback(runtime.close)
+        stack.push_async_callback(agents.close)
+        await stack.enter_async_context(rooms)
+        await stack.enter_async_context(terminals)
+        await stack.enter_async_context(supervisor)
+        services = Services(
+            settings=settings,
+            accounts=accounts,
+            membership=Membership(database, settings.invite_days),
+            store=store,
+            supervisor=supervisor,
+            runtime=runtime,
+            images=images,
+            agents=agents,
+            rooms=rooms,
+            terminals=terminals,
+            feed=feed,
+            attendance=Attendance(feed),
+            live=LiveSockets(settings.sockets_per_user),
+        )
+        yield application(services)
+
+
+def application(services: Services) -> Starlette:
+    """The Starlette application for these services."""
+    app = Starlette(
+        routes=routes(),
+        middleware=[Middleware(Edge, settings=services.settings)],
+        exception_handlers={
+            CloudIDEError: on_domain_error,
+            HTTPException: on_http_error,
+            Exception: on_unexpected,
+        },
+    )
+    app.state.services = services
+    spec.register(app)
+    return app
+
+
+def _with_ca_bundle(settings: Settings) -> Settings:
+    bundle = settings.ca_bundle or os.environ.get("SSL_CERT_FILE", "")
+    return msgspec.structs.replace(settings, ca_bundle=bundle)
+
+
+def _instance(data_dir: Path) -> str:
+    """A name for this server's containers, so that several can share an engine."""
+    file = data_dir / "instance"
+    if not file.exists():
+        file.write_text(secrets.token_hex(4))
+    return file.read_text().strip()

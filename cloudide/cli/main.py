@@ -1,0 +1,59 @@
+"""`cloudide …`: the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloudide.errors import CloudIDEError
+
+cli = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="CloudIDE: a collaborative cloud IDE."
+)
+
+
+@cli.command()
+def serve(
+    listen: Annotated[str | None, typer.Option(help="Address, as host:port.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="The one URL people use.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.")] = None,
+    tls_certificate: Annotated[str | None, typer.Option(help="PEM certificate chain.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="PEM key.")] = None,
+) -> None:
+    """Start the server and print a URL to sign in with."""
+    # Imported here: `--help` should not wait for a web server.
+    from cloudide.cli.serve import serve as run
+
+    _run(
+        lambda: run(
+            listen=listen,
+            public_url=public_url,
+            data_dir=data_dir,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+        )
+    )
+
+
+@cli.command()
+def settings() -> None:
+    """List every setting with its default and unit."""
+    from cloudide.settings import describe
+
+    for name, default, unit, help in describe():
+        typer.echo(f"CLOUDIDE_{name.upper():28} {default!s:24} {unit:14} {help}")
+
+
+def _run(command) -> None:
+    try:
+        command()
+    except CloudIDEError as error:
+        typer.echo(f"cloudide: {error.message}", err=True)
+        raise typer.Exit(1) from error
+
+
+def main() -> None:
+    """Entry point of the `cloudide` command."""
+    cli()

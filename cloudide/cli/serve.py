@@ -1,0 +1,117 @@
+"""`cloudide serve`: one process, one event loop, one listening address."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+import time
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from cloudide import settings as settings_
+from cloudide.errors import CloudIDEError, Unavailable
+from cloudide.images.stock import Progress, StockImages
+from cloudide.settings import Settings
+from cloudide.telemetry import configure_logging
+
+_log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS = 5
+# The socket library's limit lies above ours, so that ours is the one a client is told of.
+FRAME_HEADROOM = 64 * 1024
+
+
+def serve(**options: Any) -> None:
+    """Run until SIGINT or SIGTERM.
+
+    Raises:
+        CloudIDEError: it could not start; the message says why.
+    """
+    settings = settings_.load(**options)
+    configure_logging(settings.log_format)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from cloudide.app import running
+
+    began = time.monotonic()
+    listening = _listen(settings.listen)
+    try:
+        async with running(settings) as app:
+            services = app.state.services
+            preparing = asyncio.create_task(_prepare(services.images))
+            config = uvicorn.Config(
+                app,
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                ws_max_size=settings.collab_frame_limit + FRAME_HEADROOM,
+                ws_ping_interval=20.0,
+                ws_ping_timeout=20.0,
+                http="httptools",
+                lifespan="off",
+                server_header=False,
+                access_log=False,
+                log_config=None,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+                ssl_certfile=settings.tls_certificate or None,
+                ssl_keyfile=settings.tls_key or None,
+            )
+            server = uvicorn.Server(config)
+            token = await services.accounts.create_sign_in_token()
+            _say(f"CloudIDE is ready on {settings.listen} ({time.monotonic() - began:.1f} s).")
+            _say(f"Sign in here, once: {settings.origin}/signin#token={token}")
+            try:
+                await _until_stopped(server, listening)
+            finally:
+                preparing.cancel()
+                await asyncio.gather(preparing, return_exceptions=True)
+    finally:
+        listening.close()
+    _say("CloudIDE has stopped. Workspaces keep running.")
+
+
+async def _until_stopped(server: uvicorn.Server, listening: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    await server.serve(sockets=[listening])
+
+
+async def _prepare(images: StockImages) -> None:
+    """Build what is missing while the server already answers."""
+    try:
+        await images.prepare(_report)
+    except CloudIDEError as error:
+        _say(f"Images: {error.message}")
+
+
+def _report(progress: Progress) -> None:
+    _say(f"  {progress.step}: {progress.message} ({progress.seconds:.1f} s)")
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=2048)
+    except OSError as error:
+        raise Unavailable(
+            f"Cannot listen on {address}: {error.strerror}. Stop what uses it, or choose another "
+            "address with --listen (and --public-url)."
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # standard output is for the person; the log goes to standard error

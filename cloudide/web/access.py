@@ -1,0 +1,200 @@
+"""The door: which host and origin, who asks, and whether they may.
+
+Everything is denied unless a route's `Access` allows it. Cookies count only together with the exact
+origin on requests that change something and on every websocket, so that no other site can act in
+somebody's name; an API token is not sent by itself and needs no origin, but a wrong one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn
+from cloudide.identity.accounts import User
+from cloudide.identity.permissions import Action, Grant, Role
+from cloudide.settings import Settings
+from cloudide.web.problems import problem
+from cloudide.web.services import services
+
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+HOSTLESS = {"/healthz", "/readyz", "/metrics"}  # probes come by address
+_CSP = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self' {websocket}; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'self'"
+)
+
+
+class Public:
+    """Access for everybody."""
+
+
+class SignedIn:
+    """Access for everybody who has an account here."""
+
+
+class InWorkspace(msgspec.Struct, frozen=True):
+    """Access for members of the workspace in the path whose role allows `action`."""
+
+    action: Action
+
+
+Access = Public | SignedIn | InWorkspace
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks; `session` is the secret of their cookie, if that is how they are known."""
+
+    user: User
+    session: str = ""
+
+
+class Misdirected(CloudIDEError):
+    status, close_code, title = 421, 4403, "This server has another address"
+
+
+def cookie_name(settings: Settings) -> str:
+    return "__Host-cloudide" if settings.secure else "cloudide"
+
+
+async def caller_of(connection: HTTPConnection) -> Caller | None:
+    """Who sends this request, by token or by cookie.
+
+    Raises:
+        NotSignedIn: a token or cookie that is no longer good.
+    """
+    accounts = services(connection).accounts
+    if authorization := connection.headers.get("authorization"):
+        scheme, _, token = authorization.partition(" ")
+        user = await accounts.by_token(token.strip()) if scheme.lower() == "bearer" else None
+        if user is None:
+            raise NotSignedIn("The API token is not valid.")
+        return Caller(user)
+    if secret := connection.cookies.get(cookie_name(services(connection).settings)):
+        if user := await accounts.by_session(secret):
+            return Caller(user, secret)
+        raise NotSignedIn("Your session has ended. Sign in again.")
+    return None
+
+
+async def admit(connection: HTTPConnection, access: Access) -> None:
+    """Let a request in, or raise; leaves `caller` and `grant` in the request's state.
+
+    Raises:
+        NotSignedIn, Denied, NotFound: in this order, so that who is not a member of a workspace
+            cannot learn whether it exists.
+    """
+    state = connection.state
+    if isinstance(access, Public):
+        try:
+            state.caller = await caller_of(connection)
+        except NotSignedIn:
+            state.caller = None
+        return
+    caller = state.caller = await caller_of(connection)
+    if caller is None:
+        raise NotSignedIn()
+    if isinstance(access, InWorkspace):
+        state.grant = await grant_for(connection, caller.user, connection.path_params["workspace"])
+        if not state.grant.allows(access.action):
+            raise Denied(f"Your role here ({state.grant.role}) does not allow this.")
+
+
+async def grant_for(connection: HTTPConnection, user: User, workspace: str) -> Grant:
+    """What `user` may do in a workspace; site administrators own all.
+
+    Raises:
+        NotFound: not a member, or no such workspace.
+    """
+    provided = services(connection)
+    role = await provided.membership.role(workspace, user.id)
+    if user.admin and provided.supervisor.exists(workspace):
+        role = Role.OWNER
+    if role is None:
+        raise NotFound("There is no such workspace, or you are not a member of it.")
+    return Grant(user.person, workspace, role)
+
+
+class Edge:
+    """ASGI middleware in front of everything: host, origin, and the headers of every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        websocket = settings.origin.replace("http", "ws", 1)
+        self._headers = [
+            (b"content-security-policy", _CSP.format(websocket=websocket).encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+        ]
+        if settings.secure:
+            self._headers.append((b"strict-transport-security", b"max-age=31536000"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = self._add(message["headers"])
+            await send(message)
+
+        if not self._right_host(headers) and scope["path"] not in HOSTLESS:
+            await self._elsewhere(scope, headers, receive, with_headers)
+            return
+        origin = headers.get("origin")
+        by_cookie = "authorization" not in headers
+        unsafe = scope["method"] not in SAFE_METHODS
+        if (unsafe and by_cookie and origin != self._settings.origin) or (
+            origin is not None and origin != self._settings.origin
+        ):
+            error = Denied(f"Requests come from {self._settings.origin} or carry an API token.")
+            await problem(error)(scope, receive, with_headers)
+            return
+        await self._app(scope, receive, with_headers)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        trusted = origin == self._settings.origin or (origin is None and "authorization" in headers)
+        if not trusted or not self._right_host(headers):
+            # Closing before accepting refuses the upgrade itself (403).
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._app(scope, receive, send)
+
+    def _right_host(self, headers: Headers) -> bool:
+        return headers.getlist("host") == [self._settings.host]
+
+    async def _elsewhere(
+        self, scope: Scope, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        """Somebody used another name for this server: send a reader to the right one."""
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            target = self._settings.origin + quote(scope["path"])
+            response = {"type": "http.response.start", "status": 307}
+            await send({**response, "headers": [(b"location", target.encode())]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await problem(Misdirected(f"Use {self._settings.origin} for this server."))(
+            scope, receive, send
+        )
+
+    def _add(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        present = {name.lower() for name, _ in headers}
+        return [*headers, *(pair for pair in self._headers if pair[0] not in present)]

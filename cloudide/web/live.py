@@ -1,0 +1,66 @@
+"""Live sockets: who has which connections open, so that a revoked right ends them at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cloudide.channel import Channel
+from cloudide.errors import NotSignedIn, TooMany
+
+RESTARTING = 1012
+
+
+@dataclass(frozen=True, eq=False)
+class LiveSocket:
+    """`session` is "" for API tokens, `workspace` is "" where a socket is not of one workspace."""
+
+    user: str
+    session: str
+    workspace: str
+    channel: Channel
+
+
+class LiveSockets:
+    def __init__(self, per_user_and_workspace: int) -> None:
+        self._limit = per_user_and_workspace
+        self._sockets: set[LiveSocket] = set()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, socket: LiveSocket) -> None:
+        """Raises: TooMany: this person has as many sockets here as one may have."""
+        key = (socket.user, socket.workspace)
+        if self._counts[key] >= self._limit:
+            raise TooMany(
+                f"You have {self._limit} connections open here, which is the limit. Close some tabs."
+            )
+        self._counts[key] += 1
+        self._sockets.add(socket)
+
+    def remove(self, socket: LiveSocket) -> None:
+        if socket in self._sockets:
+            self._sockets.remove(socket)
+            self._counts[socket.user, socket.workspace] -= 1
+
+    def present(self, workspace: str) -> set[str]:
+        """The ids of the people who have a socket of this workspace open."""
+        return {
+            user for (user, where), count in self._counts.items() if where == workspace and count
+        }
+
+    def revoke(self, *, user: str = "", session: str = "", workspace: str = "") -> None:
+        """Close the sockets for which all that is given matches, with 4401: do not come back."""
+        for socket in list(self._sockets):
+            if (
+                (not user or socket.user == user)
+                and (not session or socket.session == session)
+                and (not workspace or socket.workspace in ("", workspace))
+            ):
+                if workspace and not socket.workspace:
+                    # A page's own socket: it comes back, and is told what it may still watch.
+                    socket.channel.close(RESTARTING)
+                else:
+                    socket.channel.close(NotSignedIn.close_code, "Your access here has ended.")
+
+    def __len__(self) -> int:
+        return len(self._sockets)

@@ -1,0 +1,59 @@
+"""Errors as clients see them: RFC 9457 problem documents, and close frames on websockets."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cloudide.errors import CloudIDEError, TooMany, Unavailable
+
+_log = structlog.get_logger(__name__)
+
+RETRY_AFTER_SECONDS = 5
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """An RFC 9457 problem document. `detail` says what, why, and what to do."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+
+
+def problem(error: CloudIDEError) -> Response:
+    headers = {}
+    if isinstance(error, (TooMany, Unavailable)):
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return _render(Problem(error.title, error.status, error.message), headers)
+
+
+def _render(document: Problem, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(document),
+        document.status,
+        headers,
+        media_type="application/problem+json",
+    )
+
+
+async def on_domain_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, CloudIDEError)
+    return problem(error)
+
+
+async def on_http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    document = Problem(str(error.detail), error.status_code, str(error.detail))
+    return _render(document, dict(error.headers or {}))
+
+
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    # The log has the trace; a client learns nothing of the inside.
+    _log.error("request.failed", path=request.url.path, error=repr(error))
+    return _render(
+        Problem("Something went wrong", 500, "The server failed at this; its log says how.")
+    )

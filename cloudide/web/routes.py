@@ -1,0 +1,144 @@
+"""The table of routes: method, path, who may, and the handler. A route cannot be without access."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from cloudide.errors import NotFound
+from cloudide.identity.permissions import Action
+from cloudide.protocol.sync import SUBPROTOCOL
+from cloudide.web import (
+    collab,
+    events,
+    files,
+    health,
+    images,
+    openapi,
+    pages,
+    people,
+    session,
+    terminals,
+    workspaces,
+)
+from cloudide.web.access import Access, InWorkspace, Public, SignedIn, admit
+from cloudide.web.openapi import Handler
+from cloudide.web.services import services
+from cloudide.web.sockets import conversation
+
+PUBLIC = Public()
+SIGNED_IN = SignedIn()
+READ = InWorkspace(Action.READ)
+WRITE = InWorkspace(Action.WRITE)
+EXECUTE = InWorkspace(Action.EXECUTE)
+OPERATE = InWorkspace(Action.OPERATE)
+SHARE = InWorkspace(Action.SHARE)
+DELETE = InWorkspace(Action.DELETE)
+
+API = "/api/v1"
+WORKSPACE = f"{API}/workspaces/{{workspace}}"
+
+
+class Endpoint(NamedTuple):
+    method: str
+    path: str
+    access: Access
+    handler: Handler
+
+
+ENDPOINTS = [
+    Endpoint("GET", "/healthz", PUBLIC, health.healthz),
+    Endpoint("GET", "/readyz", PUBLIC, health.readyz),
+    Endpoint("GET", "/metrics", PUBLIC, health.metrics),
+    Endpoint("GET", "/api/openapi.json", PUBLIC, openapi.document),
+    Endpoint("GET", f"{API}/session", PUBLIC, session.show),
+    Endpoint("POST", f"{API}/session", PUBLIC, session.sign_in),
+    Endpoint("DELETE", f"{API}/session", PUBLIC, session.sign_out),
+    Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
+    Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
+    Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create),
+    Endpoint("GET", WORKSPACE, READ, workspaces.show),
+    Endpoint("DELETE", WORKSPACE, DELETE, workspaces.delete),
+    Endpoint("POST", f"{WORKSPACE}/start", OPERATE, workspaces.start),
+    Endpoint("POST", f"{WORKSPACE}/stop", OPERATE, workspaces.stop),
+    Endpoint("POST", f"{WORKSPACE}/restart", OPERATE, workspaces.restart),
+    Endpoint("GET", f"{WORKSPACE}/events", READ, events.stream),
+    Endpoint("PUT", f"{WORKSPACE}/archive", WRITE, workspaces.unpack),
+    Endpoint("GET", f"{WORKSPACE}/tree", READ, files.tree),
+    Endpoint("POST", f"{WORKSPACE}/move", WRITE, files.move),
+    Endpoint("GET", f"{WORKSPACE}/files/{{path:path}}", READ, files.read),
+    Endpoint("PUT", f"{WORKSPACE}/files/{{path:path}}", WRITE, files.write),
+    Endpoint("DELETE", f"{WORKSPACE}/files/{{path:path}}", WRITE, files.delete),
+    Endpoint("GET", f"{WORKSPACE}/terminals", READ, terminals.show_all),
+    Endpoint("POST", f"{WORKSPACE}/terminals", EXECUTE, terminals.create),
+    Endpoint("DELETE", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.delete),
+    Endpoint("GET", f"{WORKSPACE}/members", READ, people.members),
+    Endpoint("DELETE", f"{WORKSPACE}/members/{{user}}", SHARE, people.remove_member),
+    # The workspace of these is named in the body or by the invitation; they check it themselves.
+    Endpoint("POST", f"{API}/invites", SIGNED_IN, people.create_invite),
+    Endpoint("GET", f"{API}/invites", SIGNED_IN, people.list_invites),
+    Endpoint("DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, people.revoke_invite),
+    Endpoint("POST", f"{API}/invites/preview", PUBLIC, people.preview_invite),
+    Endpoint("POST", f"{API}/invites/accept", PUBLIC, people.accept_invite),
+]
+
+SOCKETS = [
+    WebSocketRoute(
+        f"{API}/events",
+        conversation(SIGNED_IN, events.watch, budget=lambda _: 1024 * 1024),
+    ),
+    WebSocketRoute(
+        f"{WORKSPACE}/collab/{{path:path}}",
+        conversation(
+            READ,
+            collab.join,
+            budget=lambda websocket: services(websocket).settings.collab_queue,
+            subprotocol=SUBPROTOCOL,
+            frame_limit=lambda websocket: services(websocket).settings.collab_frame_limit,
+        ),
+    ),
+    WebSocketRoute(
+        f"{WORKSPACE}/terminals/{{terminal}}",
+        conversation(
+            READ,
+            terminals.look,
+            budget=lambda websocket: services(websocket).settings.terminal_queue,
+        ),
+    ),
+]
+
+
+def routes() -> list[BaseRoute]:
+    """Every route, the page last: it stands for any address that is nothing else."""
+    return [
+        *(_route(endpoint) for endpoint in ENDPOINTS),
+        *SOCKETS,
+        WebSocketRoute("/{path:path}", _unknown_socket),
+        Route("/api/{path:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        Mount("/assets", pages.assets()),
+        Route("/{path:path}", pages.page),
+    ]
+
+
+def _route(endpoint: Endpoint) -> Route:
+    @functools.wraps(endpoint.handler)
+    async def guarded(request: Request) -> Response:
+        await admit(request, endpoint.access)
+        return await endpoint.handler(request)
+
+    return Route(endpoint.path, guarded, methods=[endpoint.method])
+
+
+async def _unknown(request: Request) -> Response:
+    raise NotFound("There is no such address in this interface; see /api/openapi.json.")
+
+
+async def _unknown_socket(websocket: WebSocket) -> None:
+    # Without this an unknown address would close with 1000, and clients would try for ever.
+    await websocket.accept()
+    await websocket.close(NotFound.close_code, "There is no such websocket here.")

@@ -1,0 +1,42 @@
+"""The services that handlers use; `app.py` constructs them and puts them into the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from cloudide.agents.hub import Agents
+from cloudide.collab.rooms import Rooms
+from cloudide.identity.accounts import Accounts
+from cloudide.identity.membership import Membership
+from cloudide.images.stock import StockImages
+from cloudide.settings import Settings
+from cloudide.terminals.terminals import Terminals
+from cloudide.web.attendance import Attendance
+from cloudide.web.live import LiveSockets
+from cloudide.workspaces.feed import Feed
+from cloudide.workspaces.runtime import Runtime
+from cloudide.workspaces.store import Store
+from cloudide.workspaces.supervisor import Supervisor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    settings: Settings
+    accounts: Accounts
+    membership: Membership
+    store: Store
+    supervisor: Supervisor
+    runtime: Runtime
+    images: StockImages
+    agents: Agents
+    rooms: Rooms
+    terminals: Terminals
+    feed: Feed
+    attendance: Attendance
+    live: LiveSockets
+
+
+def services(connection: HTTPConnection) -> Services:
+    return connection.app.state.services

@@ -1,0 +1,88 @@
+"""`/api/v1/session`: signing in and out."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from cloudide.errors import NotSignedIn
+from cloudide.identity.accounts import NameNeeded, User
+from cloudide.web.access import Caller, cookie_name
+from cloudide.web.bodies import json_body, json_response, no_content
+from cloudide.web.openapi import describe
+from cloudide.web.services import services
+
+
+class UserView(msgspec.Struct):
+    id: str
+    name: str
+    color: str
+    admin: bool
+
+
+class SessionView(msgspec.Struct):
+    user: UserView
+
+
+class SignIn(msgspec.Struct):
+    """A one-time token; `name` is asked for when the first account is made with it."""
+
+    token: str
+    name: str | None = None
+
+
+class NameNeededView(msgspec.Struct):
+    needs_name: bool
+
+
+def session_view(user: User) -> SessionView:
+    return SessionView(UserView(user.id, user.name, user.color, user.admin))
+
+
+def set_cookie(connection: HTTPConnection, response: Response, secret: str) -> None:
+    settings = services(connection).settings
+    response.set_cookie(
+        cookie_name(settings),
+        secret,
+        max_age=settings.session_days * 86400,
+        path="/",
+        secure=settings.secure,
+        httponly=True,
+        samesite="lax",  # a link from a chat opens the IDE; cross-site requests still carry nothing
+    )
+
+
+@describe(tag="session", HTTP_200=SessionView)
+async def show(request: Request) -> Response:
+    """Who you are."""
+    caller: Caller | None = request.state.caller
+    if caller is None:
+        raise NotSignedIn()
+    return json_response(session_view(caller.user))
+
+
+@describe(tag="session", body=SignIn, HTTP_200=SessionView)
+async def sign_in(request: Request) -> Response:
+    """Sign in with a one-time token."""
+    body = await json_body(request, SignIn)
+    try:
+        user, secret = await services(request).accounts.sign_in(body.token, body.name)
+    except NameNeeded:
+        return json_response(NameNeededView(True))
+    response = json_response(session_view(user))
+    set_cookie(request, response, secret)
+    return response
+
+
+@describe(tag="session", HTTP_204=None)
+async def sign_out(request: Request) -> Response:
+    """End this session; its sockets close."""
+    caller: Caller | None = request.state.caller
+    if caller is not None and caller.session:
+        await services(request).accounts.end_session(caller.session)
+        services(request).live.revoke(session=caller.session)
+    response = no_content()
+    settings = services(request).settings
+    response.delete_cookie(cookie_name(settings), secure=settings.secure, httponly=True)
+    return response
