@@ -16,6 +16,9 @@ What it keeps for a room (one file of one workspace, in one epoch):
   that matches one is agreement, never a change; it would be merged a second time otherwise.
 """
 
+# apsw's type information leaves the element type of its bindings open.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -139,7 +142,7 @@ class Journal:
         committed: Callable[[int, BaseException | None], None],
         agreement: Agreement | None = None,
     ) -> None:
-        """Queue an update; `committed(seq, error)` is called on the loop when it is durable or lost.
+        """Queue an update; `committed(seq, error)` is called when it is durable or lost.
 
         With `agreement`, both become durable together or not at all.
         """
@@ -330,17 +333,19 @@ class Journal:
         db: apsw.Connection, batch: list[_Operation]
     ) -> tuple[list[Any], BaseException | None]:
         try:
-            with db:
-                return [operation.run(db) for operation in batch], None
-        except apsw.FullError:
-            return [], StorageFull("The server's disk is full; the last edits were not saved.")
+            db.execute("BEGIN IMMEDIATE")
+            results = [operation.run(db) for operation in batch]
+            db.execute("COMMIT")
         except Exception as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, apsw.FullError):
+                return [], StorageFull("The server's disk is full; the last edits were not saved.")
             _log.exception("journal.commit_failed", operations=len(batch))
-            failure = Unavailable(
-                "The journal could not be written; the last edits were not saved."
-            )
+            failure = Unavailable("The journal cannot be written; the last edits were not saved.")
             failure.__cause__ = error
             return [], failure
+        return results, None
 
     @staticmethod
     def _checkpoint(db: apsw.Connection, name: str, pages: int) -> int:

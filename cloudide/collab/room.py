@@ -100,7 +100,7 @@ class Room:
         self.doc, self.text = _load(record)
         self._clocks = read_state_vector(self.doc.get_state())
         self._outgoing: list[bytes] = []
-        self._outgoing_before = b""
+        self._broadcast_state = self.doc.get_state()  # what everybody has been sent
         self._outgoing_sender: Connection | None = None
         self._author = ""
         self._sender: Connection | None = None
@@ -142,8 +142,7 @@ class Room:
         try:
             self._apply(update, DISK, None)
         finally:
-            if self._agreement is not None:
-                self._agreement = None
+            if self._take_agreement() is not None:
                 raise Unavailable("A change from the disk could not be merged.")
 
     def knows(self, shape: UpdateShape) -> bool:
@@ -193,9 +192,11 @@ class Room:
         if update == EMPTY_UPDATE:
             return
         self.seq += 1
-        agreement, self._agreement = self._agreement, None
         self._journal.append(
-            self.id, Update(self.seq, self._author, update), self._committed, agreement
+            self.id,
+            Update(self.seq, self._author, update),
+            self._committed,
+            self._take_agreement(),
         )
         self._log_rows += 1
         self._log_bytes += len(update)
@@ -203,7 +204,6 @@ class Room:
             if end > self._clocks.get(client, 0):
                 self._clocks[client] = end
         if not self._outgoing:
-            self._outgoing_before = event.before_state
             self._outgoing_sender = self._sender
             asyncio.get_running_loop().call_soon(self._broadcast)
         elif self._outgoing_sender is not self._sender:
@@ -211,13 +211,18 @@ class Room:
         self._outgoing.append(update)
         self.on_edit()
 
+    def _take_agreement(self) -> Agreement | None:
+        agreement, self._agreement = self._agreement, None
+        return agreement
+
     def _broadcast(self) -> None:
         updates, self._outgoing = self._outgoing, []
         sender = self._outgoing_sender
         frame = sync.update(updates[0] if len(updates) == 1 else merge_updates(*updates))
         for connection in self.connections:
             if connection is not sender:
-                connection.broadcast(frame, self._outgoing_before)
+                connection.broadcast(frame, self._broadcast_state)
+        self._broadcast_state = self.doc.get_state()
 
     def _committed(self, seq: int, error: BaseException | None) -> None:
         if error is not None:

@@ -86,7 +86,7 @@ class Rooms(Listener):
         """Send everybody away to come back later, write what can be written, and end."""
         for task in self._ticking:
             task.cancel()
-        flushes: list[asyncio.Task[None]] = []
+        flushes: list[asyncio.Task[bool]] = []
         for entry in self._open.values():
             entry.room.close(RESTARTING, "The server is restarting.")
             flushes.append(asyncio.create_task(self._flush_quietly(entry)))

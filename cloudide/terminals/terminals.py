@@ -1,8 +1,8 @@
 """Terminals: shared by several viewers, alive in the workspace whoever looks.
 
 The process and its past live in the agent. The server attaches to a terminal while somebody looks
-at it, keeps the same past, and gives it to each viewer who joins; viewers have a queue each, so that
-a slow one delays nobody.
+at it, keeps the same past, and gives it to each viewer who joins; viewers have a queue each, so
+that a slow one delays nobody.
 """
 
 from __future__ import annotations

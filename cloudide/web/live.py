@@ -32,7 +32,7 @@ class LiveSockets:
         key = (socket.user, socket.workspace)
         if self._counts[key] >= self._limit:
             raise TooMany(
-                f"You have {self._limit} connections open here, which is the limit. Close some tabs."
+                f"You have {self._limit} connections open here, the limit. Close some tabs."
             )
         self._counts[key] += 1
         self._sockets.add(socket)
@@ -44,9 +44,7 @@ class LiveSockets:
 
     def present(self, workspace: str) -> set[str]:
         """The ids of the people who have a socket of this workspace open."""
-        return {
-            user for (user, where), count in self._counts.items() if where == workspace and count
-        }
+        return {socket.user for socket in self._sockets if socket.workspace == workspace}
 
     def revoke(self, *, user: str = "", session: str = "", workspace: str = "") -> None:
         """Close the sockets for which all that is given matches, with 4401: do not come back."""

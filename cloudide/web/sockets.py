@@ -93,9 +93,8 @@ async def _read(
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            frame: Frame | None = message.get("bytes")
-            if frame is None:
-                frame = message["text"]
+            data: bytes | None = message.get("bytes")
+            frame: Frame = message["text"] if data is None else data
             if len(frame) > frame_limit:
                 raise TooLarge(f"A message has {len(frame):,} bytes; the limit is {frame_limit:,}.")
             handled = receive(frame)

@@ -66,7 +66,7 @@ class Images(Protocol):
         ...
 
     async def ensure(self, id: str, report: Callable[[Any], None] = ...) -> str:
-        """The engine's reference of it, built where it is missing. Raises: NotFound, Unavailable."""
+        """The engine's reference of it, built first if need be. Raises: NotFound, Unavailable."""
         ...
 
     async def ensure_agent_volume(self, report: Callable[[Any], None] = ...) -> str:
