@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,15 @@ class Root:
         self.fd = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
         self.walks = not _has_openat2(self.fd)
 
+    @classmethod
+    def of(cls, descriptor: int) -> Root:
+        """An open directory as a root; the descriptor then belongs to it."""
+        root = cls.__new__(cls)
+        root.path = Path(f"/proc/self/fd/{descriptor}")
+        root.fd = descriptor
+        root.walks = not _has_openat2(descriptor)
+        return root
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -47,7 +56,7 @@ class Root:
         return self._resolve(b"/".join(parts), flags, mode)
 
     @contextmanager
-    def opened(self, path: str, flags: int) -> Iterator[int]:
+    def opened(self, path: str, flags: int) -> Generator[int]:
         """`open`, closed at the end of the block."""
         descriptor = self.open(path, flags)
         try:
@@ -56,7 +65,7 @@ class Root:
             os.close(descriptor)
 
     @contextmanager
-    def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, bytes]]:
+    def parent(self, path: str, *, create: bool = False) -> Generator[tuple[int, bytes]]:
         """The open directory that holds `path`, and the last name of it.
 
         `create` makes missing directories. The root itself has no parent (`Refused`).
@@ -106,9 +115,7 @@ class Root:
         directory = os.dup(self.fd)
         try:
             for part in parts[:-1]:
-                inner = os.open(
-                    part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory
-                )
+                inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
                 os.close(directory)
                 directory = inner
             return os.open(parts[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
@@ -130,10 +137,8 @@ def split(path: str) -> list[bytes]:
         return []
     if path.startswith("/"):
         raise Refused("outside", "Paths start at the workspace's folder, without a slash.")
-    try:
-        encoded = path.encode()
-    except UnicodeEncodeError:
-        raise Refused("invalid", "The path is not valid text.") from None
+    # Text from the link holds no surrogates; names in an archive may be any bytes.
+    encoded = os.fsencode(path)
     if len(encoded) >= PATH_LIMIT or b"\0" in encoded:
         raise Refused("invalid", "The path is too long or holds a NUL character.")
     parts = encoded.split(b"/")

@@ -8,6 +8,7 @@ is missing or half written, and no race: what was displaced is in hand and can b
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat as modes
@@ -18,7 +19,7 @@ from cloudide.agent import system
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused
 from cloudide.agent.files import LEFTOVER, digest, read_descriptor, stat_of, stem
-from cloudide.protocol.agent import CONTENT_LIMIT, Swap, WriteFile, Written
+from cloudide.protocol.agent import CONTENT_LIMIT, HASH_NAME, Swap, WriteFile, Written
 
 TRIES = 8  # a file that comes and goes while it is written
 CANNOT = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EBUSY)
@@ -62,6 +63,52 @@ def write(root: Root, request: WriteFile) -> Written:
             except _Elsewhere:
                 return _write_in_place(root, request)
     raise Refused("conflict", f"{path} keeps changing; try again.")
+
+
+def put(root: Root, part: Part, name: bytes, path: str, expected: str | None) -> Written:
+    """Put a finished part in the place of `name`, as `Upload` says.
+
+    Raises:
+        Refused: `conflict`, when the file is not what was expected; it stays as it was.
+    """
+    directory = part.directory
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        if expected:
+            raise
+        return Written("", stat_of(part.create(name, 0o644)), created=True)
+    if modes.S_ISDIR(status.st_mode):
+        raise Refused("not_a_file", f"{path} is a folder.")
+    if expected == "":
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    try:
+        if not _exchangeable(status, directory, name):
+            raise _Elsewhere
+        own = part.exchange(name, status)
+    except _Elsewhere:
+        return _copy_in_place(root, part, path, expected)
+    if expected is not None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = os.open(part.swap, flags, dir_fd=directory)
+        try:
+            matches = digest_of(file) == expected
+        finally:
+            os.close(file)
+        if not matches:
+            _put_back(part, name)
+            raise Refused("conflict", f"{path} has changed on disk.")
+    os.unlink(part.swap, dir_fd=directory)
+    return Written("", stat_of(own))
+
+
+def digest_of(file: int) -> str:
+    """The hash of a whole open file."""
+    running = hashlib.new(HASH_NAME, usedforsecurity=False)
+    os.lseek(file, 0, os.SEEK_SET)
+    while chunk := os.read(file, 1 << 20):
+        running.update(chunk)
+    return running.hexdigest()
 
 
 def release(root: Root, path: str, swap: str) -> None:
@@ -121,9 +168,7 @@ class Part:
         own = os.fstat(self.file)
         os.rename(self.name, self.swap, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         try:
-            system.rename(
-                self.directory, self.swap, self.directory, name, system.RENAME_EXCHANGE
-            )
+            system.rename(self.directory, self.swap, self.directory, name, system.RENAME_EXCHANGE)
         except OSError as error:
             with suppress(FileNotFoundError):
                 os.unlink(self.swap, dir_fd=self.directory)
@@ -149,9 +194,7 @@ def _create(directory: int, name: bytes, request: WriteFile) -> Written:
     return Written(digest(request.content), stat_of(status), created=True)
 
 
-def _exchange(
-    directory: int, name: bytes, status: os.stat_result, request: WriteFile
-) -> Written:
+def _exchange(directory: int, name: bytes, status: os.stat_result, request: WriteFile) -> Written:
     try:
         part = Part(directory, name)
     except PermissionError as error:
@@ -223,17 +266,39 @@ def _write_in_place(root: Root, request: WriteFile) -> Written:
             raise Refused("too_large", f"{path} has grown too large to be edited.")
         if request.expected is not None and digest(former) != request.expected:
             raise Refused("conflict", f"{path} has changed on disk.")
-        try:
-            system.reserve(file, max(1, len(request.content)))
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
+        _reserve(file, len(request.content))
         try:
             _overwrite(file, request.content)
         except OSError:
             _overwrite(file, former)
             raise
         return Written(digest(request.content), stat_of(os.fstat(file)))
+
+
+def _copy_in_place(root: Root, part: Part, path: str, expected: str | None) -> Written:
+    size = os.fstat(part.file).st_size
+    with _in_place, root.opened(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY) as file:
+        if not modes.S_ISREG(os.fstat(file).st_mode):
+            raise Refused("not_a_file", f"{path} is not a regular file.")
+        if expected is not None and digest_of(file) != expected:
+            raise Refused("conflict", f"{path} has changed on disk.")
+        _reserve(file, size)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.lseek(part.file, 0, os.SEEK_SET)
+        while chunk := os.read(part.file, 1 << 20):
+            write_all(file, chunk)
+        os.ftruncate(file, size)
+        os.fsync(file)
+        return Written("", stat_of(os.fstat(file)))
+
+
+def _reserve(file: int, size: int) -> None:
+    """Find out that the disk is full before anything is overwritten."""
+    try:
+        system.reserve(file, max(1, size))
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def _overwrite(file: int, content: bytes) -> None:

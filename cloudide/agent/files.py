@@ -52,19 +52,19 @@ def stem(name: bytes) -> bytes:
 def read(root: Root, path: str, limit: int, known: str, swaps: bool) -> FileContent:
     limit = min(limit, CONTENT_LIMIT)
     with root.opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) as file:
-        for attempt in range(READ_TRIES):
-            before = os.fstat(file)
-            if not modes.S_ISREG(before.st_mode):
-                raise Refused("not_a_file", f"{path or 'The root'} is not a regular file.")
-            content = _content(file, path, limit)
+        before = os.fstat(file)
+        if not modes.S_ISREG(before.st_mode):
+            raise Refused("not_a_file", f"{path or 'The root'} is not a regular file.")
+        content = _content(file, path, limit)
+        for _ in range(READ_TRIES):
             after = os.fstat(file)
-            same = (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
-            if (same and after.st_size == len(content)) or attempt == READ_TRIES - 1:
+            if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, len(content)):
                 break
+            content, before = _content(file, path, limit), after
     content_hash = digest(content)
     return FileContent(
         hash=content_hash,
-        stat=stat_of(after),
+        stat=stat_of(before),
         content=None if content_hash == known else content,
         swaps=_swaps(root, path) if swaps else [],
     )

@@ -59,7 +59,9 @@ class Process:
         try:
             await asyncio.wait([exited, closed], return_when=asyncio.FIRST_COMPLETED)
             if exited.done():
-                await asyncio.wait([output, closed], timeout=DRAIN)
+                await asyncio.wait(
+                    [output, closed], timeout=DRAIN, return_when=asyncio.FIRST_COMPLETED
+                )
                 with suppress(ConnectionClosed):
                     await socket.send(_json.encode(Exited(exited.result())), text=True)
         finally:

@@ -37,12 +37,10 @@ class Scrollback:
     def title(self, fresh: int) -> str | None:
         """The last title that was set within the last `fresh` bytes (OSC 0 and 2), if any."""
         tail = self.content[-(fresh + 1100) :]
-        found = None
-        for found in _TITLE.finditer(tail):
-            pass
-        if found is None or found.end() <= len(tail) - fresh:
+        found = [*_TITLE.finditer(tail)]
+        if not found or found[-1].end() <= len(tail) - fresh:
             return None
-        text = found[1].decode(errors="replace")
+        text = found[-1][1].decode(errors="replace")
         return "".join(c for c in text if c.isprintable())[:TITLE_LIMIT]
 
 

@@ -65,9 +65,12 @@ class Child:
             deadline = self._loop.time() + patience
             if not self._signal(signals):
                 break
-            while self._loop.time() < deadline and _members(self.pid, self.exited.done()):
-                await asyncio.sleep(POLL)
+            while self._loop.time() < deadline and self._alive():  # noqa: ASYNC110
+                await asyncio.sleep(POLL)  # nothing tells when a session is empty
         # What survives SIGKILL sits in the kernel; the program itself is reaped when it leaves it.
+
+    def _alive(self) -> bool:
+        return bool(_members(self.pid, self.exited.done()))
 
     def _signal(self, signals: Sequence[int]) -> bool:
         members = _members(self.pid, self.exited.done())
@@ -100,7 +103,7 @@ def spawn(
                 program = find_program(command[0], environment.get("PATH", ""))
                 pid = os.posix_spawn(
                     program,
-                    command,
+                    [*command],
                     environment,
                     file_actions=file_actions,
                     setsid=True,

@@ -38,6 +38,7 @@ HIGH_WATER = 256 * 1024  # bytes on their way to the viewer at which reading sto
 DRAIN_QUIET = 0.1  # seconds without output after which a program that has ended said everything
 RETRY = 0.1  # seconds until a terminal that nobody has open is looked at again
 TITLE_DELAY = 0.05  # seconds in which title changes are told as one
+IUTF8 = 0o40000  # termios(3); so that erasing takes a whole character
 SIZE_LIMIT = 1000  # columns and rows
 END = (  # seconds of patience, signals
     (0.5, (signal.SIGHUP, signal.SIGCONT)),
@@ -73,9 +74,9 @@ class Terminal:
         self._viewer: _Viewer | None = None
         self._reading = False
         self._told: asyncio.TimerHandle | None = None
+        self._drain: asyncio.TimerHandle | None = None
         self._master, self._child = self._start(root, user, request.env)
         self._child.exited.add_done_callback(self._program_ended)
-        self._drain: asyncio.TimerHandle | None = None
         self._read_on()
 
     @property
@@ -105,20 +106,21 @@ class Terminal:
         history = bytes(self._scrollback.content)
         replay = Replay(self.cols, self.rows, self._scrollback.lost)
         viewer = self._viewer = _Viewer(socket, task, self._read_on)
-        typing = asyncio.create_task(self._type(socket))
         if self.exit is not None:
             viewer.end(self.exit)
+        tasks = [
+            asyncio.create_task(viewer.send(replay, history)),
+            asyncio.create_task(self._type(socket)),
+        ]
         try:
-            await viewer.send(replay, history)
-        except ConnectionClosed:
-            pass  # the next attachment starts from the scrollback
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if self._viewer is viewer:
                 self._viewer = None
                 self._read_on()
-            typing.cancel()
-            with suppress(asyncio.CancelledError):
-                await typing
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await socket.close()
 
     async def close(self) -> None:
@@ -138,7 +140,7 @@ class Terminal:
         master, slave = os.openpty()
         try:
             attributes = termios.tcgetattr(slave)
-            attributes[0] |= termios.IUTF8 if hasattr(termios, "IUTF8") else 0o40000
+            attributes[0] |= IUTF8
             termios.tcsetattr(slave, termios.TCSANOW, attributes)
             _set_size(slave, self.cols, self.rows)
             environment = {

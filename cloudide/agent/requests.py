@@ -1,0 +1,165 @@
+"""What each request of the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+
+from cloudide.agent import files
+from cloudide.agent.beneath import Root
+from cloudide.agent.failures import Refused, refusal
+from cloudide.agent.terminals import Terminals
+from cloudide.agent.transfers import Source, Threads, receive_archive, receive_file
+from cloudide.agent.user import User
+from cloudide.protocol import agent as protocol
+from cloudide.protocol.agent import Done, Request
+
+THREADS = 4  # file operations at one time
+
+Dial = Callable[[str], Awaitable[ClientConnection]]
+Event = protocol.FilesChanged | protocol.TerminalChanged | protocol.TerminalRemoved
+
+log = logging.getLogger("cloudide.agent")
+
+
+class Workspace:
+    """The root, the user, and all that runs: what outlives a connection to the server."""
+
+    def __init__(self, root: Path, on_event: Callable[[Event], None]) -> None:
+        self.root = Root(root)
+        self.user = User(str(self.root.path))
+        self.threads = Threads(THREADS)
+        self.terminals = Terminals(
+            self.root,
+            self.user,
+            lambda info: on_event(protocol.TerminalChanged(info)),
+            lambda terminal_id: on_event(protocol.TerminalRemoved(terminal_id)),
+        )
+        self._streams: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """End terminals and programs, politely first."""
+        await self.terminals.close_all()
+        for task in self._streams:
+            task.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
+
+    async def answer(self, request: Request, dial: Dial) -> msgspec.Struct:
+        """Carry out one request; `dial` opens the stream of an id.
+
+        Raises:
+            Refused: it cannot be done, and why.
+        """
+        try:
+            return await self._answer(request, dial)
+        except OSError as error:
+            raise refusal(
+                error, getattr(request, "path", getattr(request, "source", ""))
+            ) from error
+
+    async def _answer(self, request: Request, dial: Dial) -> msgspec.Struct:
+        root, run = self.root, self.threads.run
+        match request:
+            case protocol.ReadFile(path, limit, known, swaps):
+                return await run(files.read, root, path, limit, known, swaps)
+            case protocol.WriteFile():
+                from cloudide.agent import exchange
+
+                return await run(exchange.write, root, request)
+            case protocol.ReleaseSwap(path, name):
+                from cloudide.agent import exchange
+
+                await run(exchange.release, root, path, name)
+            case protocol.StatPaths(paths):
+                return protocol.Stats(await run(files.stat_paths, root, paths))
+            case protocol.ListTree(path, depth, limit):
+                return await run(files.list_tree, root, path, depth, limit)
+            case protocol.MakeDirectory(path):
+                await run(files.make_directory, root, path)
+            case protocol.Move(source, target):
+                await run(files.move, root, source, target)
+            case protocol.Delete(path, recursive):
+                await run(files.delete, root, path, recursive)
+            case protocol.CreateTerminal():
+                return self.terminals.create(request)
+            case protocol.ListTerminals():
+                return protocol.Terminals(self.terminals.list())
+            case protocol.ResizeTerminal(terminal_id, cols, rows):
+                self.terminals.get(terminal_id).resize(cols, rows)
+            case protocol.CloseTerminal(terminal_id):
+                await self.terminals.close(terminal_id)
+            case protocol.AttachTerminal(terminal_id, stream):
+                terminal = self.terminals.get(terminal_id)
+                self._serve(terminal.attach(await dial(stream)))
+            case protocol.Execute():
+                await self._execute(request, dial)
+            case protocol.Download():
+                return await self._download(request, dial)
+            case protocol.Upload():
+                socket = await dial(request.stream)
+                self._serve(_and_close(socket, receive_file(root, request, socket, self.threads)))
+            case protocol.Unpack():
+                socket = await dial(request.stream)
+                self._serve(
+                    _and_close(socket, receive_archive(root, request, socket, self.threads))
+                )
+        return Done()
+
+    async def _execute(self, request: protocol.Execute, dial: Dial) -> None:
+        from cloudide.agent.processes import Process
+
+        process = Process(self.root, self.user, request)
+        try:
+            socket = await dial(request.stream)
+        except BaseException:
+            await process.abandon()
+            raise
+        self._serve(process.serve(socket))
+
+    async def _download(self, request: protocol.Download, dial: Dial) -> protocol.FileContent:
+        source = await self.threads.run(Source, self.root, request)
+        try:
+            socket = await dial(request.stream)
+        except BaseException:
+            source.close()
+            raise
+
+        async def serve() -> None:
+            try:
+                await source.serve(socket, self.threads)
+            finally:
+                source.close()
+
+        self._serve(_and_close(socket, serve()))
+        return source.result
+
+    def _serve(self, stream: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(stream)
+        self._streams.add(task)
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._streams.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("A stream failed.", exc_info=error)
+
+
+async def _and_close(socket: ClientConnection, work: Awaitable[None]) -> None:
+    try:
+        await work
+    finally:
+        await socket.close()
+
+
+def failure_of(error: Exception) -> protocol.Failure:
+    """What the server is told; the rest goes to the log."""
+    if isinstance(error, Refused):
+        return error.failure
+    log.error("A request failed.", exc_info=error)
+    return protocol.Failure("internal", "The workspace's agent failed; its log says why.")
