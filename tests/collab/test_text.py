@@ -1,0 +1,72 @@
+"""Bytes to text and back, and changes between texts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudide.collab.text import apply, decode, diff, document_of, encode, overlap
+from cloudide.errors import NotEditable, TooLarge
+
+texts = st.text(alphabet="ab \n\r\té€\N{ROCKET}", max_size=80)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"a", b"a\n", b"a\nb", b"a\r\nb\r\n", b"\xef\xbb\xbfa\r\n", "é€🚀\n".encode(), b"\x0c\x85"],
+)
+def test_bytes_survive_a_round_trip(content: bytes) -> None:
+    try:
+        text, format = decode(content, 1000)
+    except NotEditable:
+        assert content == b"\x0c\x85"
+        return
+    assert encode(text, format) == content
+    assert "\r" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a\0b", "binary"),
+        (b"caf\xe9", "UTF-8"),
+        (b"a\r\nb\n", "line ends"),
+        (b"a\rb\r\n", "line ends"),
+        (b"old mac\r", "line ends"),
+    ],
+)
+def test_what_cannot_be_restored_is_not_edited(content: bytes, reason: str) -> None:
+    with pytest.raises(NotEditable, match=reason):
+        decode(content, 1000)
+
+
+def test_a_file_over_the_limit_says_so() -> None:
+    with pytest.raises(TooLarge, match="6 bytes"):
+        decode(b"123456", 5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts)
+def test_whatever_decodes_encodes_to_the_same_bytes(text: str) -> None:
+    try:
+        decoded, format = decode(text.encode(), 10_000)
+    except NotEditable:
+        return
+    assert encode(decoded, format) == text.encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts, texts)
+def test_a_diff_leads_from_one_text_to_the_other(old: str, new: str) -> None:
+    document, text = document_of()
+    text += old
+    with document.transaction():
+        apply(diff(old, new), text, old)
+    assert str(text) == new
+
+
+def test_hunks_that_touch_overlap() -> None:
+    base = "one two three"
+    assert overlap(diff(base, "one 2 three"), diff(base, "one TWO three"))
+    assert not overlap(diff(base, "1 two three"), diff(base, "one two 3"))

@@ -1,0 +1,181 @@
+"""A real server in a process of its own, and clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ADMIN_TOKEN = "test-admin-token"
+START_SECONDS = 60.0
+WAIT_SECONDS = 60.0
+
+
+class Server:
+    """`cloudide serve`; it may be killed and started again on the same data and address."""
+
+    def __init__(self, data_dir: Path, **settings: object) -> None:
+        self.data_dir = data_dir
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://localhost:{self.port}"
+        self.sign_in_url = ""
+        self.log = data_dir.parent / f"{data_dir.name}.log"
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.api = Api(self.url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        environment = {
+            **os.environ,
+            "CLOUDIDE_ADMIN_TOKEN": ADMIN_TOKEN,
+            "CLOUDIDE_LISTEN": f"127.0.0.1:{self.port}",
+            "CLOUDIDE_PUBLIC_URL": self.url,
+            "CLOUDIDE_DATA_DIR": str(self.data_dir),
+            "CLOUDIDE_MESSAGES_PER_SECOND": "0",
+            "PYTHONWARNINGS": "default",
+            **{f"CLOUDIDE_{name.upper()}": str(value) for name, value in self._settings.items()},
+        }
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "cloudide", "serve"),
+                env=environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            while line := (await self._process.stdout.readline()).decode():
+                if "/signin#" in line:
+                    self.sign_in_url = line.rpartition(" ")[2].strip()
+                    break
+            else:
+                raise RuntimeError(f"The server did not start:\n{self.log.read_text()}")
+        self._reading = asyncio.create_task(self._read(self._process.stdout))
+
+    async def _read(self, stdout: asyncio.StreamReader) -> None:
+        with self.log.open("ab") as log:
+            while line := await stdout.readline():
+                log.write(line)
+
+    async def kill(self) -> None:
+        """kill -9: nothing is said, nothing is written."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+            await self._process.wait()
+        if self._reading is not None:
+            await self._reading
+
+    async def close(self) -> None:
+        """Delete every workspace, so that nothing is left in the engine, and stop."""
+        if self._process is None or self._process.returncode is not None:
+            await self.start()
+        for workspace in (await self.api.get("/api/v1/workspaces"))["workspaces"]:
+            await self.api.delete(f"/api/v1/workspaces/{workspace['id']}")
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await self.api.get("/api/v1/workspaces"))["workspaces"]:
+                await asyncio.sleep(0.05)
+        await self.stop()
+        await self.api.close()
+
+
+class Api:
+    """The REST interface; `get`, `post` … return decoded JSON and raise on an error status."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        # Warm connections would outlive a killed server.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.AsyncClient(base_url=url, timeout=60, limits=limits, **options)
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return await self.http.request(method, path, **options)
+
+    async def get(self, path: str, **options: Any) -> Any:
+        return await self._json("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Any:
+        return await self._json("POST", path, **options)
+
+    async def put(self, path: str, **options: Any) -> Any:
+        return await self._json("PUT", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> Any:
+        return await self._json("DELETE", path, **options)
+
+    async def _json(self, method: str, path: str, **options: Any) -> Any:
+        response = await self.http.request(method, path, **options)
+        if response.is_error:
+            raise AssertionError(f"{method} {path}: {response.status_code} {response.text}")
+        return response.json() if response.content else None
+
+    # ── workspaces ──────────────────────────────────────────────────────────────────────────────
+
+    async def create(self, name: str = "test", image: str = "base", **more: Any) -> str:
+        """Create a workspace and wait until it runs; returns its id."""
+        body = {"name": name, "image": image, **more}
+        workspace = (await self.post("/api/v1/workspaces", json=body))["id"]
+        await self.until(workspace, "running")
+        return workspace
+
+    async def until(self, workspace: str, state: str) -> dict[str, Any]:
+        """Wait until a workspace is in `state`, by its own event stream."""
+        path = f"/api/v1/workspaces/{workspace}"
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (found := await self.get(path))["state"] != state:
+                await asyncio.sleep(0.02)
+        return found
+
+    async def read(self, workspace: str, path: str) -> bytes:
+        response = await self.http.get(f"/api/v1/workspaces/{workspace}/files/{path}")
+        assert response.status_code == 200, response.text
+        return response.content
+
+    async def write(self, workspace: str, path: str, content: bytes | str) -> str:
+        body = content.encode() if isinstance(content, str) else content
+        return (await self.put(f"/api/v1/workspaces/{workspace}/files/{path}", content=body))["hash"]
+
+    async def run(self, workspace: str, *command: str) -> dict[str, Any]:
+        """Run a command in a terminal of the workspace and wait for its exit."""
+        terminals = f"/api/v1/workspaces/{workspace}/terminals"
+        id = (await self.post(terminals, json={"command": list(command)}))["id"]
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                for found in (await self.get(terminals))["terminals"]:
+                    if found["id"] == id and "exit" in found:
+                        await self.delete(f"{terminals}/{id}")
+                        return found["exit"]
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def serving(data_dir: Path, **settings: object) -> AsyncIterator[Server]:
+    server = Server(data_dir, **settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.close()
