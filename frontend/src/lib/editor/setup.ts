@@ -1,0 +1,211 @@
+/** The CodeMirror editor of one shared document. */
+import { closeBrackets, closeBracketsKeymap } from '@codemirror/autocomplete';
+import { defaultKeymap, indentWithTab } from '@codemirror/commands';
+import {
+  bracketMatching,
+  foldGutter,
+  foldKeymap,
+  indentOnInput,
+  indentUnit,
+} from '@codemirror/language';
+import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search';
+import { Compartment, EditorState } from '@codemirror/state';
+import {
+  crosshairCursor,
+  drawSelection,
+  dropCursor,
+  EditorView,
+  highlightActiveLine,
+  highlightActiveLineGutter,
+  highlightSpecialChars,
+  keymap,
+  lineNumbers,
+  rectangularSelection,
+} from '@codemirror/view';
+import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
+import type { Awareness } from 'y-protocols/awareness';
+import * as Y from 'yjs';
+import { highlighting, loadLanguage } from './languages';
+import { remoteCursorsOf } from './remote-cursors';
+import { textGuard } from './text-guard';
+
+export interface CursorPlace {
+  line: number;
+  column: number;
+  selected: number;
+}
+
+export interface EditorOptions {
+  path: string;
+  text: Y.Text;
+  awareness: Awareness;
+  readOnly: boolean;
+  dark: boolean;
+  moved: (place: CursorPlace) => void;
+}
+
+const look = EditorView.theme({
+  '&': { height: '100%', color: 'var(--text)', backgroundColor: 'var(--bg)', fontSize: '13.5px' },
+  '&.cm-focused': { outline: 'none' },
+  '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '1.6', overflow: 'auto' },
+  '.cm-content': { padding: '8px 0 40vh', caretColor: 'var(--text)' },
+  '.cm-line': { padding: '0 16px 0 8px' },
+  '.cm-cursor, .cm-dropCursor': { borderLeftColor: 'var(--text)', borderLeftWidth: '2px' },
+  '.cm-gutters': {
+    backgroundColor: 'var(--bg)',
+    color: 'var(--text-faint)',
+    border: 'none',
+    paddingLeft: '6px',
+  },
+  '.cm-lineNumbers .cm-gutterElement': { minWidth: '34px', padding: '0 4px 0 6px' },
+  '.cm-foldGutter .cm-gutterElement': { padding: '0 4px', cursor: 'pointer' },
+  '.cm-activeLine': { backgroundColor: 'light-dark(rgb(40 60 140 / 4%), rgb(160 180 255 / 5%))' },
+  '.cm-activeLineGutter': { backgroundColor: 'transparent', color: 'var(--text)' },
+  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
+    backgroundColor: 'light-dark(#cdd6fb, #35406e)',
+  },
+  '.cm-selectionMatch': { backgroundColor: 'light-dark(#e6ebd0, #36402c)' },
+  '.cm-searchMatch': { backgroundColor: 'light-dark(#ffe9a8, #57481a)', borderRadius: '2px' },
+  '.cm-searchMatch-selected': { backgroundColor: 'light-dark(#ffc94d, #8a6a12)' },
+  '&.cm-focused .cm-matchingBracket': { backgroundColor: 'light-dark(#d9e0fb, #364072)' },
+  '&.cm-focused .cm-nonmatchingBracket': { backgroundColor: 'var(--bad-soft)' },
+  '.cm-foldPlaceholder': {
+    backgroundColor: 'var(--bg-hover)',
+    border: '1px solid var(--line)',
+    color: 'var(--text-muted)',
+    padding: '0 6px',
+  },
+  '.cm-panels': { backgroundColor: 'var(--bg-side)', color: 'var(--text)' },
+  '.cm-panels.cm-panels-top': { borderBottom: '1px solid var(--line)' },
+  '.cm-panel.cm-search': { padding: '8px 12px', fontFamily: 'var(--font)', fontSize: '13px' },
+  '.cm-panel.cm-search label': { fontSize: '12px' },
+  '.cm-textfield': {
+    border: '1px solid var(--line-strong)',
+    borderRadius: 'var(--radius-s)',
+    backgroundColor: 'var(--bg)',
+    padding: '3px 8px',
+    fontSize: '13px',
+  },
+  '.cm-button': {
+    backgroundImage: 'none',
+    border: '1px solid var(--line-strong)',
+    borderRadius: 'var(--radius-s)',
+    backgroundColor: 'var(--bg-raised)',
+    padding: '3px 9px',
+    fontSize: '12px',
+    cursor: 'pointer',
+  },
+  '.cm-panel.cm-search [name=close]': { color: 'var(--text-muted)', fontSize: '18px', right: '8px' },
+  '.cm-tooltip': {
+    backgroundColor: 'var(--bg-raised)',
+    border: '1px solid var(--line)',
+    borderRadius: 'var(--radius-s)',
+  },
+});
+
+/** The indentation a text already uses, so that Tab fits in: a tab, or 2, 4 or 8 spaces. */
+export function indentationOf(text: string, path: string): string {
+  if (/(^|\/)(Makefile|makefile|GNUmakefile)$|\.(go|mk)$/.test(path)) return '\t';
+  const counts = new Map<string, number>();
+  for (const line of text.slice(0, 40_000).split('\n').slice(0, 500)) {
+    const lead = /^(\t+|( {2,8}))\S/.exec(line)?.[1];
+    if (!lead) continue;
+    const unit = lead.startsWith('\t') ? '\t' : lead.length % 4 === 0 ? '    ' : '  ';
+    counts.set(unit, (counts.get(unit) ?? 0) + (unit === '  ' ? 1.5 : 1));
+  }
+  const best = [...counts.entries()].sort((a, b) => b[1] - a[1])[0];
+  return best?.[0] ?? (/\.(js|ts|jsx|tsx|json|html|css|svelte|vue|ya?ml)$/.test(path) ? '  ' : '    ');
+}
+
+export class Editor {
+  readonly view: EditorView;
+  readonly undo: Y.UndoManager;
+  readonly #readOnly = new Compartment();
+  readonly #language = new Compartment();
+  readonly #theme = new Compartment();
+  #destroyed = false;
+
+  constructor(private readonly options: EditorOptions) {
+    const { text, awareness, path } = options;
+    // Only edits made in this editor are undone: a partner's stay.
+    this.undo = new Y.UndoManager(text, { captureTimeout: 400 });
+    this.view = new EditorView({
+      state: EditorState.create({
+        doc: text.toString(),
+        extensions: [
+          // The document knows only "\n"; a "\r" in it must count as a character here too.
+          EditorState.lineSeparator.of('\n'),
+          EditorState.allowMultipleSelections.of(true),
+          textGuard,
+          yCollab(text, null, { undoManager: this.undo }),
+          remoteCursorsOf(awareness, text),
+          lineNumbers(),
+          highlightActiveLineGutter(),
+          highlightSpecialChars(),
+          foldGutter({ openText: '⌄', closedText: '›' }),
+          drawSelection(),
+          dropCursor(),
+          indentOnInput(),
+          bracketMatching(),
+          closeBrackets(),
+          rectangularSelection(),
+          crosshairCursor(),
+          highlightActiveLine(),
+          highlightSelectionMatches(),
+          search({ top: true }),
+          highlighting,
+          indentUnit.of(indentationOf(text.toString(), path)),
+          EditorState.tabSize.of(4),
+          keymap.of([
+            ...yUndoManagerKeymap,
+            ...closeBracketsKeymap,
+            ...defaultKeymap,
+            ...searchKeymap,
+            ...foldKeymap,
+            indentWithTab,
+          ]),
+          this.#readOnly.of(EditorState.readOnly.of(options.readOnly)),
+          this.#language.of([]),
+          this.#theme.of(EditorView.darkTheme.of(options.dark)),
+          look,
+          EditorView.contentAttributes.of({ 'aria-label': `Text of ${path}`, spellcheck: 'false' }),
+          EditorView.updateListener.of((update) => {
+            if (update.selectionSet || update.docChanged || update.focusChanged) this.#report();
+          }),
+        ],
+      }),
+    });
+    void this.#loadLanguage();
+    this.#report();
+  }
+
+  setReadOnly(readOnly: boolean): void {
+    this.view.dispatch({ effects: this.#readOnly.reconfigure(EditorState.readOnly.of(readOnly)) });
+  }
+
+  setDark(dark: boolean): void {
+    this.view.dispatch({ effects: this.#theme.reconfigure(EditorView.darkTheme.of(dark)) });
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    this.view.destroy();
+    this.undo.destroy();
+  }
+
+  async #loadLanguage(): Promise<void> {
+    // Colours are a comfort: when their file cannot be loaded, the text stays plain.
+    const support = await loadLanguage(this.options.path).catch(() => null);
+    if (support && !this.#destroyed) {
+      this.view.dispatch({ effects: this.#language.reconfigure(support) });
+    }
+  }
+
+  #report(): void {
+    const { state } = this.view;
+    const { main, ranges } = state.selection;
+    const line = state.doc.lineAt(main.head);
+    const selected = ranges.reduce((sum, range) => sum + range.to - range.from, 0);
+    this.options.moved({ line: line.number, column: main.head - line.from + 1, selected });
+  }
+}
