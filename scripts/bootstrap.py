@@ -197,7 +197,8 @@ def ensure_venv(*, for_tests: bool) -> None:
     import tomllib
 
     project = ROOT / "pyproject.toml"
-    wanted = f"{digest(project)} {sys.version}"
+    # The version without its build date: installing python3-venv may just have renewed that.
+    wanted = f"{digest(project)} {sys.executable} {sys.hexversion:x}"
     stamp = "venv-dev" if for_tests else "venv"
     if (BIN / "cloudide").exists() and (is_fresh("venv-dev", wanted) or is_fresh(stamp, wanted)):
         return

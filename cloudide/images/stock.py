@@ -13,8 +13,7 @@ import os
 import tarfile
 import textwrap
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +68,8 @@ def _silent(progress: Progress) -> None:
 class StockImages:
     """The stock images of one server on its engine.
 
-    Callers at the same time wait for one build. `Report` callbacks run on the event loop.
+    Callers at the same time share one build, which goes on when a caller leaves. `Report` callbacks
+    run on the event loop; the first caller's hears of a shared build.
 
     Args:
         ca_bundle: PEM file handed to build stages that fetch over TLS.
@@ -80,7 +80,7 @@ class StockImages:
         self.agent = catalogue.agent()
         self._engine = engine
         self._ca_bundle = ca_bundle
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._running: dict[str, asyncio.Task[Any]] = {}
 
     async def list(self) -> list[ImageStatus]:
         """Every stock image, and whether the engine has its present version."""
@@ -139,42 +139,62 @@ class StockImages:
         that nothing uses are removed.
         """
         name = f"cloudide-agent-{self.agent.version}"
-        async with self._locks[name]:
+
+        async def ensure() -> None:
             # The engine fills the volume while it makes this container, which is never started: its
             # existence says that the volume is complete, and keeps `volume prune` away from it.
-            if not await self._engine.call(lambda client: _has_container(client, name)):
-                image = await self._ensure(self.agent, report)
-                await self._engine.call(lambda client: _fill_volume(client, name, image))
-                await self._engine.call(lambda client: _remove_outdated_volumes(client, name))
+            if await self._engine.call(lambda client: _has_container(client, name)):
+                return
+            image = await self._ensure(self.agent, report)
+            await self._engine.call(lambda client: _fill_volume(client, name, image))
+            await self._engine.call(lambda client: _remove_outdated_volumes(client, name))
+
+        await self._shared(name, ensure)
         return name
+
+    async def _shared(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work`, or wait for the run of it that is under way and share its outcome."""
+
+        def finished(task: asyncio.Task[None]) -> None:
+            del self._running[key]
+            if not task.cancelled() and (error := task.exception()):
+                # Marks the error as seen: every caller may have left.
+                log.debug("images.failed", key=key, error=repr(error))
+
+        if key not in self._running:
+            self._running[key] = asyncio.create_task(work())
+            self._running[key].add_done_callback(finished)
+        await asyncio.shield(self._running[key])
 
     async def _is_built(self, image: StockImage) -> bool:
         return await self._engine.call(lambda client: _has_image(client, image.tag))
 
     async def _ensure(self, image: StockImage, report: Report) -> str:
-        async with self._locks[image.id]:
+        async def ensure() -> None:
             if await self._is_built(image):
-                return image.tag
+                return
             if image.parent:
                 parent = await self._ensure(self.images[image.parent], report)
             else:
                 parent = await self._ensure_debian(report)
-            say = _teller(image.id, report)
+            say, started = _teller(image.id, report), time.monotonic()
             say(f"Building {image.title}")
-            started = time.monotonic()
             await self._engine.call(lambda client: self._build(client, image, parent, say))
-            seconds = time.monotonic() - started
-            report(Progress(image.id, f"Built {image.title}", round(seconds, 1), done=True))
+            seconds = round(time.monotonic() - started, 1)
+            report(Progress(image.id, f"Built {image.title}", seconds, done=True))
             await self._engine.call(lambda client: _remove_outdated_images(client, image))
+
+        await self._shared(image.tag, ensure)
         return image.tag
 
     async def _ensure_debian(self, report: Report) -> str:
-        async with self._locks[catalogue.DEBIAN]:
+        async def ensure() -> None:
             say, started = _teller("debian", report), time.monotonic()
-            made = await self._engine.call(lambda client: debian.ensure(self._engine, client, say))
-            if made:
+            if await self._engine.call(lambda client: debian.ensure(self._engine, client, say)):
                 seconds = round(time.monotonic() - started, 1)
                 report(Progress("debian", f"{catalogue.DEBIAN} is ready", seconds, done=True))
+
+        await self._shared(catalogue.DEBIAN, ensure)
         return catalogue.DEBIAN
 
     def _build(
