@@ -1,0 +1,138 @@
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { TerminalControl } from '../protocol';
+import { TerminalSocket, type Screen } from './terminal-socket';
+
+class FakeSocket {
+  readyState = 1;
+  binaryType = '';
+  sent: unknown[] = [];
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: ArrayBuffer | string }) => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+
+  send(data: unknown): void {
+    this.sent.push(data);
+  }
+
+  control(control: TerminalControl): void {
+    this.onmessage?.({ data: JSON.stringify(control) });
+  }
+
+  bytes(text: string): void {
+    this.onmessage?.({ data: new TextEncoder().encode(text).buffer });
+  }
+
+  close(): void {
+    this.readyState = 3;
+  }
+}
+
+let sockets: FakeSocket[];
+let log: string[];
+/** Drawing is asynchronous in the emulator: these wait until the test lets them run. */
+let pending: (() => void)[];
+
+const screen: Screen = {
+  reset: () => log.push('reset'),
+  resize: (cols, rows) => log.push(`resize ${cols}x${rows}`),
+  write: (bytes, drawn) => {
+    if (bytes.length > 0) log.push(`write ${new TextDecoder().decode(bytes)}`);
+    if (drawn) pending.push(drawn);
+  },
+};
+
+function attach(): TerminalSocket {
+  return new TerminalSocket(
+    'ws://host/t',
+    screen,
+    {
+      connected: (yes) => log.push(yes ? 'connected' : 'disconnected'),
+      writable: (yes) => log.push(yes ? 'writable' : 'view only'),
+      size: () => undefined,
+      viewers: (people) => log.push(`viewers ${people.length}`),
+      title: (title) => log.push(`title ${title}`),
+      exit: (exit) => log.push(`exit ${exit.code}`),
+      gone: (code) => log.push(`gone ${code}`),
+    },
+    () => {
+      const socket = new FakeSocket();
+      sockets.push(socket);
+      return socket as unknown as WebSocket;
+    },
+  );
+}
+
+function latest(): FakeSocket {
+  const socket = sockets.at(-1);
+  if (!socket) throw new Error('nothing connected');
+  return socket;
+}
+
+const typed = new TextEncoder().encode('ls\n');
+
+beforeEach(() => {
+  sockets = [];
+  log = [];
+  pending = [];
+});
+
+describe('a terminal socket', () => {
+  test('starts the screen over for a replay', () => {
+    attach();
+    latest().control({ type: 'replay', cols: 80, rows: 24 });
+    latest().bytes('hello');
+    expect(log).toEqual(['reset', 'resize 80x24', 'write hello']);
+  });
+
+  test('lets input through only after the history was drawn', () => {
+    const terminal = attach();
+    latest().control({ type: 'replay', cols: 80, rows: 24 });
+    expect(terminal.input(typed)).toBe(false);
+    latest().control({ type: 'ready', writable: true });
+    expect(terminal.input(typed)).toBe(false);
+    pending.splice(0).forEach((drawn) => drawn());
+    expect(terminal.input(typed)).toBe(true);
+    expect(latest().sent).toEqual([typed]);
+  });
+
+  test('closes the input again when the server resynchronises', () => {
+    const terminal = attach();
+    latest().control({ type: 'replay', cols: 80, rows: 24 });
+    latest().control({ type: 'ready', writable: true });
+    latest().control({ type: 'replay', cols: 80, rows: 24 });
+    pending.splice(0).forEach((drawn) => drawn());
+    expect(terminal.input(typed)).toBe(false);
+  });
+
+  test('sends nothing of a viewer without the right to type', () => {
+    const terminal = attach();
+    latest().control({ type: 'ready', writable: false });
+    pending.splice(0).forEach((drawn) => drawn());
+    expect(terminal.input(typed)).toBe(false);
+  });
+
+  test('tells its size on every connection, and only when it changed', () => {
+    const terminal = attach();
+    terminal.room(100, 30);
+    terminal.room(100, 30);
+    expect(latest().sent).toEqual(['{"type":"resize","cols":100,"rows":30}']);
+  });
+
+  test('connects again after a restart, but not once the shell has exited', async () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0);
+    attach();
+    latest().onclose?.({ code: 1012, reason: '' });
+    await vi.waitFor(() => expect(sockets).toHaveLength(2));
+    latest().control({ type: 'exit', code: 3 });
+    latest().onclose?.({ code: 1000, reason: '' });
+    await new Promise((done) => setTimeout(done, 10));
+    expect(sockets).toHaveLength(2);
+    expect(log).toContain('exit 3');
+  });
+
+  test('gives up on a final close code', () => {
+    attach();
+    latest().onclose?.({ code: 4404, reason: '' });
+    expect(log).toContain('gone 4404');
+  });
+});

@@ -1,0 +1,196 @@
+import type { TerminalExit, TerminalInfo, Viewer } from '../protocol';
+import { request, websocketUrl, workspaceUrl } from '../session/api';
+import { theme } from '../shell/theme.svelte';
+import { TerminalSocket } from './terminal-socket';
+import { type Emulator, openEmulator } from './emulator';
+
+/** How a shell ended, in words. */
+export function exitText(exit: TerminalExit): string {
+  if (exit.signal !== null && exit.signal !== undefined && exit.signal !== 0) return `Ended by signal ${exit.signal}`;
+  if (exit.code === null || exit.code === undefined) return 'Ended';
+  return exit.code === 0 ? 'Ended' : `Ended with code ${exit.code}`;
+}
+
+/** One terminal as this page sees it; the emulator lives as long as its tab. */
+export class TerminalTab {
+  title = $state('');
+  exit = $state.raw<TerminalExit | null>(null);
+  viewers = $state.raw<Viewer[]>([]);
+  connected = $state(false);
+  writable = $state(true);
+  /** The size all viewers share, and the room this one has; the shared one may be smaller. */
+  shared = $state.raw<{ cols: number; rows: number } | null>(null);
+  room = $state.raw<{ cols: number; rows: number } | null>(null);
+  problem = $state('');
+  ready = $state(false);
+  readonly id: string;
+  readonly info: TerminalInfo;
+  #emulator: Emulator | null = null;
+  #socket: TerminalSocket | null = null;
+  #closed = false;
+
+  constructor(workspace: string, info: TerminalInfo) {
+    this.id = info.id;
+    this.info = info;
+    this.title = info.title;
+    this.exit = info.exit ?? null;
+    void this.#start(workspace, info);
+  }
+
+  async #start(workspace: string, info: TerminalInfo): Promise<void> {
+    const emulator = await openEmulator({
+      dark: theme.dark,
+      cols: info.cols,
+      rows: info.rows,
+      typed: (bytes) => this.#socket?.input(bytes),
+    }).catch(() => null);
+    if (emulator === null) {
+      this.problem = 'The terminal did not load. Reload the page to try again.';
+      return;
+    }
+    if (this.#closed) return emulator.dispose();
+    this.#emulator = emulator;
+    this.#socket = new TerminalSocket(
+      websocketUrl(workspaceUrl(workspace, `/terminals/${encodeURIComponent(info.id)}`)),
+      emulator,
+      {
+        connected: (connected) => (this.connected = connected),
+        writable: (writable) => {
+          this.writable = writable;
+          emulator.setWritable(writable && this.exit === null);
+        },
+        size: (cols, rows) => (this.shared = { cols, rows }),
+        viewers: (people) => (this.viewers = people),
+        title: (title) => (this.title = title),
+        exit: (exit) => {
+          this.exit = exit;
+          emulator.setWritable(false);
+        },
+        gone: (_code, reason) => (this.problem = reason || 'This terminal is gone.'),
+      },
+    );
+    this.ready = true;
+  }
+
+  get element(): HTMLElement | null {
+    return this.#emulator?.element ?? null;
+  }
+
+  /** Takes what the list of terminals says, for what this tab's own socket does not tell. */
+  take(info: TerminalInfo): void {
+    if (!this.connected) this.title = info.title || this.title;
+    if (info.exit && !this.exit) this.exit = info.exit;
+  }
+
+  /** Measures the room there is and asks for it. */
+  fit(): void {
+    const room = this.#emulator?.fits();
+    if (!room) return;
+    this.room = room;
+    this.#socket?.room(room.cols, room.rows);
+  }
+
+  focus(): void {
+    this.#emulator?.focus();
+  }
+
+  setDark(dark: boolean): void {
+    this.#emulator?.setDark(dark);
+  }
+
+  reconnect(): void {
+    this.#socket?.connect();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#socket?.close();
+    this.#emulator?.dispose();
+    this.#emulator = null;
+  }
+}
+
+/** The terminals of a workspace, as the server lists them. */
+export class Terminals {
+  tabs = $state.raw<TerminalTab[]>([]);
+  activeId = $state<string | null>(null);
+  opening = $state(false);
+  readonly active = $derived(this.tabs.find((tab) => tab.id === this.activeId) ?? null);
+
+  constructor(readonly workspace: string) {}
+
+  /** Makes the tabs agree with the server's list; an exited one stays until it is closed here. */
+  take(list: TerminalInfo[]): void {
+    const listed = new Map(list.map((info) => [info.id, info]));
+    const kept = this.tabs.filter((tab) => {
+      const info = listed.get(tab.id);
+      if (info) tab.take(info);
+      else if (!tab.exit) tab.close();
+      return info !== undefined || tab.exit !== null;
+    });
+    const known = new Set(kept.map((tab) => tab.id));
+    const added = list.filter((info) => !known.has(info.id)).map((info) => new TerminalTab(this.workspace, info));
+    if (added.length > 0 || kept.length !== this.tabs.length) this.tabs = [...kept, ...added];
+    this.#keepActive();
+  }
+
+  /** Opens a terminal for everybody and shows it. Raises ApiError. */
+  async create(like?: TerminalInfo): Promise<void> {
+    this.opening = true;
+    try {
+      const room = this.active?.room ?? { cols: 80, rows: 24 };
+      const info = await request<TerminalInfo>('POST', workspaceUrl(this.workspace, '/terminals'), {
+        ...room,
+        ...(like ? { command: like.command, cwd: like.cwd } : {}),
+      });
+      // The live event may have brought it already.
+      if (!this.tabs.some((tab) => tab.id === info.id)) {
+        this.tabs = [...this.tabs, new TerminalTab(this.workspace, info)];
+      }
+      this.activeId = info.id;
+    } finally {
+      this.opening = false;
+    }
+  }
+
+  /** Ends a terminal for everybody. Raises ApiError. */
+  async end(tab: TerminalTab): Promise<void> {
+    await request('DELETE', workspaceUrl(this.workspace, `/terminals/${encodeURIComponent(tab.id)}`)).catch(
+      (error: { status?: number }) => {
+        // Gone already is what was wanted.
+        if (error.status !== 404) throw error;
+      },
+    );
+    this.#drop(tab);
+  }
+
+  /** Runs the same command again in place of a terminal whose shell has ended. */
+  async restart(tab: TerminalTab): Promise<void> {
+    await this.create(tab.info);
+    await this.end(tab);
+  }
+
+  step(by: number): void {
+    const index = this.tabs.findIndex((tab) => tab.id === this.activeId);
+    this.activeId = this.tabs[(index + by + this.tabs.length) % this.tabs.length]?.id ?? null;
+  }
+
+  reconnect(): void {
+    for (const tab of this.tabs) tab.reconnect();
+  }
+
+  closeAll(): void {
+    for (const tab of this.tabs) tab.close();
+    this.tabs = [];
+  }
+
+  #drop(tab: TerminalTab): void {
+    tab.close();
+    this.tabs = this.tabs.filter((other) => other !== tab);
+    this.#keepActive();
+  }
+
+  #keepActive(): void {
+    if (!this.tabs.some((tab) => tab.id === this.activeId)) this.activeId = this.tabs.at(-1)?.id ?? null;
+  }
+}
