@@ -1,0 +1,56 @@
+import { remember, remembered } from '../shell/stored';
+
+interface Sizes {
+  side: number;
+  panel: number;
+  sideOpen: boolean;
+  panelOpen: boolean;
+}
+
+const SIDE = { least: 150, most: 560 };
+const PANEL = { least: 90, leave: 160 };
+
+/** How the room on the page is shared out, remembered for each workspace. */
+export class Layout {
+  side = $state(250);
+  panel = $state(260);
+  sideOpen = $state(true);
+  panelOpen = $state(true);
+  readonly #key: string;
+
+  constructor(workspace: string) {
+    this.#key = `layout.${workspace}`;
+    const narrow = window.innerWidth < 720;
+    const sizes = remembered<Partial<Sizes>>(this.#key, {});
+    this.side = sizes.side ?? 250;
+    this.panel = sizes.panel ?? Math.round(Math.min(300, window.innerHeight * 0.34));
+    this.sideOpen = narrow ? false : (sizes.sideOpen ?? true);
+    this.panelOpen = sizes.panelOpen ?? true;
+  }
+
+  resizeSide(width: number): void {
+    this.side = Math.round(Math.max(SIDE.least, Math.min(SIDE.most, width, window.innerWidth * 0.6)));
+    this.#remember();
+  }
+
+  resizePanel(height: number): void {
+    const most = window.innerHeight - PANEL.leave;
+    this.panel = Math.round(Math.max(PANEL.least, Math.min(most, height)));
+    this.#remember();
+  }
+
+  toggleSide(open = !this.sideOpen): void {
+    this.sideOpen = open;
+    this.#remember();
+  }
+
+  togglePanel(open = !this.panelOpen): void {
+    this.panelOpen = open;
+    this.#remember();
+  }
+
+  #remember(): void {
+    const { side, panel, sideOpen, panelOpen } = this;
+    remember(this.#key, { side, panel, sideOpen, panelOpen } satisfies Sizes);
+  }
+}

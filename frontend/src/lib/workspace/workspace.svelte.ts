@@ -1,0 +1,122 @@
+import { Documents } from '../editor/documents.svelte';
+import { FileTree } from '../files/tree.svelte';
+import { live } from '../live/events.svelte';
+import { CloseCode, type LiveEvent, type Person, type Workspace } from '../protocol';
+import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
+import { toasts } from '../shell/toasts.svelte';
+import { Terminals } from '../terminal/terminals.svelte';
+import { Progress } from '../workspaces/creation.svelte';
+import { act, type WorkspaceAction } from '../workspaces/workspaces.svelte';
+
+/** One workspace that is open in this page: its state, people, files, tabs and terminals. */
+export class OpenWorkspace {
+  workspace = $state.raw<Workspace | null>(null);
+  people = $state.raw<Person[]>([]);
+  /** Why the workspace cannot be shown at all. */
+  refused = $state('');
+  acting = $state(false);
+  readonly tree: FileTree;
+  readonly documents: Documents;
+  readonly terminals: Terminals;
+  readonly progress = new Progress();
+  readonly running = $derived(this.workspace?.state === 'running');
+  readonly writable = $derived(this.workspace !== null && this.workspace.role !== 'viewer');
+
+  constructor(readonly id: string) {
+    this.tree = new FileTree(id);
+    this.documents = new Documents(id);
+    this.terminals = new Terminals(id);
+  }
+
+  /** Loads and follows the workspace until the answer is called. */
+  open(): () => void {
+    const forget = live.listen((event) => this.#take(event));
+    const unwatch = live.watch(this.id);
+    const online = (): void => this.documents.reconnect();
+    window.addEventListener('online', online);
+    void this.load();
+    this.documents.restore();
+    return () => {
+      window.removeEventListener('online', online);
+      forget();
+      unwatch();
+      this.tree.close();
+      this.documents.closeAll();
+      this.terminals.closeAll();
+    };
+  }
+
+  async load(): Promise<void> {
+    try {
+      this.#adopt(await request<Workspace>('GET', workspaceUrl(this.id)));
+    } catch (error) {
+      const final = error instanceof ApiError && [403, 404].includes(error.status);
+      if (final) this.refused = messageOf(error);
+      else if (this.workspace === null) this.refused = messageOf(error);
+    }
+  }
+
+  async act(action: WorkspaceAction): Promise<void> {
+    this.acting = true;
+    this.progress.clear();
+    try {
+      this.#adopt(await act(this.id, action));
+    } catch (error) {
+      toasts.error(error);
+    } finally {
+      this.acting = false;
+    }
+  }
+
+  /** Everything that gave up waiting tries again now. */
+  reconnect(): void {
+    live.connect();
+    this.documents.reconnect();
+    this.terminals.reconnect();
+  }
+
+  #take(event: LiveEvent): void {
+    this.progress.take(event, this.id);
+    switch (event.type) {
+      case 'workspace':
+        if (event.workspace.id === this.id) this.#adopt(event.workspace);
+        return;
+      case 'presence':
+        if (event.workspace === this.id) this.people = event.people;
+        return;
+      case 'files':
+        if (event.workspace === this.id) this.tree.take(event);
+        return;
+      case 'terminals':
+        if (event.workspace === this.id) this.terminals.take(event.terminals);
+        return;
+      case 'error':
+        if (event.workspace === this.id && this.workspace !== null) toasts.error(new Error(event.detail));
+        return;
+    }
+  }
+
+  #adopt(workspace: Workspace): void {
+    const before = this.workspace;
+    this.workspace = workspace;
+    this.refused = '';
+    if (workspace.state === 'running' && before?.state !== 'running') {
+      void this.tree.reload();
+      if (before) {
+        this.progress.clear();
+        this.documents.reconnect();
+        this.terminals.reconnect();
+      }
+    } else if (before === null && workspace.state !== 'running') {
+      this.tree.error = '';
+    }
+  }
+
+  /** The page may no longer watch: signed out, or no longer a member. */
+  get cutOff(): string {
+    const code = live.refused?.code;
+    if (code === CloseCode.signInAgain) return 'Your session has ended. Sign in again to carry on.';
+    if (code === CloseCode.denied) return live.refused?.reason || 'You are no longer a member of this workspace.';
+    return '';
+  }
+}
