@@ -28,7 +28,7 @@ def furnish(
             tar.addfile(_directory(folder, 0o755, uid, gid))
         tar.addfile(_directory("/tmp", 0o1777, 0, 0))  # noqa: S108
         additions = {
-            "/etc/passwd": (uid, f"dev:x:{uid}:{gid}::{home}:/bin/sh\n"),
+            "/etc/passwd": (uid, f"dev:x:{uid}:{gid}::{home}:\n"),
             "/etc/group": (gid, f"dev:x:{gid}:\n"),
         }
         for path, (number, line) in additions.items():
