@@ -92,6 +92,7 @@ class Link:
                 additional_headers={"Authorization": f"Bearer {token}"},
                 user_agent_header=None,
                 compression=None,
+                create_connection=_Connection,
                 max_size=max_size,
                 ping_interval=None,  # the server's sockets close when it ends, and it pings
                 open_timeout=OPEN_TIMEOUT,
@@ -127,7 +128,7 @@ class Link:
                 task = asyncio.create_task(self._answer(socket, call, room))
                 answers.add(task)
                 task.add_done_callback(answers.discard)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             log.error("The server speaks another protocol: %s", error)
         finally:
             # What was begun is finished, file work above all; only its answer is lost.
@@ -162,6 +163,26 @@ class Link:
 def _read_token(path: str) -> str:
     with open(path) as file:
         return file.read().strip()
+
+
+class _Gone(asyncio.Transport):
+    """Takes the place of a transport whose connection is lost.
+
+    websockets aborts the transport whenever a lost connection is used; asyncio's own (Python 3.11)
+    answers that with an AttributeError when it had closed after writing all it had.
+    """
+
+    def abort(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return True
+
+
+class _Connection(ClientConnection):
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.transport = _Gone()
 
 
 class _Events:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from cloudide.errors import (
     CloudIDEError,
     Conflict,
@@ -13,6 +15,8 @@ from cloudide.errors import (
 )
 from cloudide.protocol.agent import Failure, FailureCode
 
+# What msgspec raises for hostile input: text that is not UTF-8 and deep nesting have their own.
+UNDECODABLE = (msgspec.DecodeError, ValueError, RecursionError)
 MESSAGE_LIMIT = 500  # characters of an agent's sentence that are passed on
 
 _ERRORS: dict[FailureCode, type[CloudIDEError]] = {

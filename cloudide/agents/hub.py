@@ -18,8 +18,9 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from cloudide.agents.directory import LinkDirectory
-from cloudide.agents.failures import printable
+from cloudide.agents.failures import UNDECODABLE, printable
 from cloudide.agents.link import Agent, Event, Malformed
+from cloudide.agents.streams import Gone
 from cloudide.errors import AgentUnavailable
 from cloudide.protocol.agent import (
     CONTROL_FRAME_LIMIT,
@@ -232,7 +233,7 @@ class _Door:
             hello = _hello.decode(frame)
         except (TimeoutError, ConnectionClosed):
             return None
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Malformed(f"hello: {error}") from error
         if hello.protocol != PROTOCOL_VERSION:
             _log.warning("agent.protocol", workspace=self.workspace_id, protocol=hello.protocol)
@@ -284,5 +285,6 @@ def _socket_of(door: _Door) -> type[ServerConnection]:
         def connection_lost(self, exc: Exception | None) -> None:
             door.sockets -= 1
             super().connection_lost(exc)
+            self.transport = Gone()
 
     return Socket

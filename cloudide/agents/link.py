@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from cloudide.agents.failures import error_of
+from cloudide.agents.failures import UNDECODABLE, error_of
 from cloudide.agents.streams import Download, Rendezvous, Stream
 from cloudide.errors import AgentUnavailable, CloudIDEError
 from cloudide.protocol import agent as protocol
@@ -329,7 +329,7 @@ class Agent:
                     raise Malformed("a text frame")
                 try:
                     message = _messages.decode(frame)
-                except msgspec.DecodeError as error:
+                except UNDECODABLE as error:
                     raise Malformed(str(error)) from error
                 match message:
                     case Reply():
@@ -375,7 +375,7 @@ class Agent:
             return True
         try:
             future.set_result(_results[kind].decode(reply.result))
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Malformed(f"the result of {kind.__name__}: {error}") from error
         return True
 

@@ -16,13 +16,27 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from cloudide.agents.failures import error_of
+from cloudide.agents.failures import UNDECODABLE, error_of
 from cloudide.errors import AgentUnavailable, Conflict
 from cloudide.protocol.agent import CHUNK, Eof, Failed, FileContent, Stat, StreamMessage
 
 _log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(StreamMessage)
+
+
+class Gone(asyncio.Transport):
+    """Takes the place of a transport whose connection is lost.
+
+    websockets aborts the transport whenever a lost connection is used; asyncio's own (Python 3.11)
+    answers that with an AttributeError when it had closed after writing all it had.
+    """
+
+    def abort(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return True
 
 
 class Stream:
@@ -50,7 +64,7 @@ class Stream:
             return frame
         try:
             return _decoder.decode(frame)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             _log.warning("stream.malformed", error=str(error))
             await self.close(CloseCode.INVALID_DATA)
             raise AgentUnavailable("The workspace's agent sent a malformed message.") from error
@@ -133,6 +147,11 @@ class Rendezvous:
         self._expected[stream_id] = future
         future.add_done_callback(lambda _: self._expected.pop(stream_id, None))
         return future
+
+    @property
+    def waiting(self) -> int:
+        """How many streams are on their way."""
+        return len(self._expected)
 
     def __contains__(self, stream_id: str) -> bool:
         return stream_id in self._expected

@@ -7,7 +7,7 @@ import pytest
 from cloudide.agent.scrollback import Scrollback, safe_cut
 
 PIECES = [
-    "plain".encode(),
+    b"plain",
     "é".encode(),
     "🐍".encode(),
     b"\x1b[1;31m",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from pathlib import Path
 
 import pytest
 from linked import Linked, linked
 
 from cloudide.agent import watch
-from cloudide.protocol.agent import Change, FilesChanged
+from cloudide.protocol.agent import CHANGES_LIMIT, Change, FilesChanged
 
 
 async def ready(link: Linked) -> None:
@@ -45,7 +44,7 @@ async def test_tells_of_changes_below(link: Linked) -> None:
 async def test_an_editor_that_replaces_a_file_modifies_it(link: Linked) -> None:
     (link.root / "file").write_text("one two")
     await ready(link)
-    subprocess.run(["sed", "-i", "s/one/two/", link.root / "file"], check=True)
+    await link.agent.execute(["sed", "-i", "s/one/two/", "file"])
     await link.heard.until(lambda heard: any(c.path == "file" for c in heard.changes))
     last = [change for change in link.heard.changes if change.path == "file"][-1]
     assert last.kind in ("modified", "added")
@@ -53,7 +52,7 @@ async def test_an_editor_that_replaces_a_file_modifies_it(link: Linked) -> None:
 
 async def test_own_files_and_the_inside_of_git_are_not_told(link: Linked) -> None:
     await ready(link)
-    subprocess.run(["git", "init", "-q", link.root], check=True)
+    assert (await link.agent.execute(["git", "init", "-q"])).code == 0
     await link.agent.write("file", b"one", "")
     await link.agent.write("file", b"two", None)
     (link.root / "last").touch()
@@ -63,9 +62,11 @@ async def test_own_files_and_the_inside_of_git_are_not_told(link: Linked) -> Non
 
 async def test_a_flood_becomes_an_overflow(link: Linked) -> None:
     await ready(link)
-    (link.root / "many").mkdir()
-    for number in range(3000):
-        (link.root / f"many/{number}").touch()
+    many = link.root.parent / "many"
+    many.mkdir()
+    for number in range(CHANGES_LIMIT + 1):
+        (many / f"{number}").touch()
+    many.rename(link.root / "many")
     await link.heard.until(lambda heard: any(event.overflow for event in heard.files))
 
 
