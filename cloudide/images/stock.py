@@ -215,20 +215,20 @@ class StockImages:
             decode=True,
         )
         lines: list[str] = []
-        for item in output:
-            if error := item.get("error"):
-                log.error(
-                    "images.build_failed", image=image.id, error=error, tail=lines[-LOG_TAIL:]
-                )
-                raise Unavailable(
-                    f"The image {image.title} could not be built ({error.strip()}); the server's "
-                    "log has the end of the build's output."
-                )
+        error = ""
+        for item in output:  # to its end, failed or not: only then is the connection given back
+            error = item.get("error", error).strip()
             text = item.get("stream", "").strip()
             if text:
                 lines.append(text)
             if text.startswith("Step "):
                 say(textwrap.shorten(f"{image.title}: {text}", MESSAGE_LENGTH, placeholder=" …"))
+        if error:
+            log.error("images.build_failed", image=image.id, error=error, tail=lines[-LOG_TAIL:])
+            raise Unavailable(
+                f"The image {image.title} could not be built ({error}); the server's log has the "
+                "end of the build's output."
+            )
         client.tag(image.tag, image.repository, "latest", force=True)
 
 
