@@ -134,14 +134,17 @@ async def test_programs_see_nothing_of_the_agent(agent: Agent) -> None:
     assert {"PATH", "HOME", "USER", "LANG"} <= names
 
 
-async def test_uploads_and_archives(agent: Agent, tmp_path: Path) -> None:
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg/run").write_text("#!/bin/sh\necho ran\n")
     (tmp_path / "pkg/run").chmod(0o755)
-    archive = Path(shutil.make_archive(str(tmp_path / "pkg"), "gztar", tmp_path, "pkg"))
+    return Path(shutil.make_archive(str(tmp_path / "pkg"), "gztar", tmp_path, "pkg")).read_bytes()
 
+
+async def test_uploads_and_archives(agent: Agent, archive: bytes) -> None:
     async def chunks() -> AsyncIterator[bytes]:
-        yield archive.read_bytes()
+        yield archive
 
     await agent.unpack(chunks(), "", 1 << 20, max_entries=10, max_bytes=1 << 20)
     assert await output_of(agent, "./run") == "ran\n"
