@@ -10,6 +10,7 @@ from typing import Any
 from pycrdt import Doc, Text
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from cloudide.protocol import sync
 from cloudide.protocol.varint import Reader
@@ -50,15 +51,15 @@ class Peer:
 
     async def connect(self) -> None:
         """Connect and send step 1; the answer and everything later is handled in a task."""
-        self.sent = self.acknowledged = 0
-        self.close_code = None
         self.socket = await connect(
             self.url,
-            subprotocols=[sync.SUBPROTOCOL] if self.extended else None,
+            subprotocols=[Subprotocol(sync.SUBPROTOCOL)] if self.extended else None,
             max_size=None,
             compression=None,
             **self.options,
         )
+        self.sent = self.acknowledged = 0
+        self.close_code = None
         await self.socket.send(sync.step_1(self.doc.get_state()))
         self._reading = asyncio.create_task(self._read(self.socket))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from websockets.asyncio.client import connect
 
 ADMIN_TOKEN = "test-admin-token"
 START_SECONDS = 60.0
@@ -92,10 +94,7 @@ class Server:
         if self._process is None or self._process.returncode is not None:
             await self.start()
         for workspace in (await self.api.get("/api/v1/workspaces"))["workspaces"]:
-            await self.api.delete(f"/api/v1/workspaces/{workspace['id']}")
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (await self.api.get("/api/v1/workspaces"))["workspaces"]:
-                await asyncio.sleep(0.05)
+            await self.api.remove(workspace["id"])
         await self.stop()
         await self.api.close()
 
@@ -142,12 +141,33 @@ class Api:
         return workspace
 
     async def until(self, workspace: str, state: str) -> dict[str, Any]:
-        """Wait until a workspace is in `state`, by its own event stream."""
-        path = f"/api/v1/workspaces/{workspace}"
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (found := await self.get(path))["state"] != state:
-                await asyncio.sleep(0.02)
-        return found
+        """Wait until a workspace is in `state`."""
+        async with asyncio.timeout(WAIT_SECONDS), aclosing(self.events(workspace)) as events:
+            async for event, body in events:
+                if event == "state" and body["workspace"]["state"] == state:
+                    return body["workspace"]
+        raise AssertionError(f"The events ended before the workspace was {state}.")
+
+    async def remove(self, workspace: str) -> None:
+        """Delete a workspace and wait until nothing of it is left."""
+        async with asyncio.timeout(WAIT_SECONDS), aclosing(self.events(workspace)) as events:
+            await anext(events)
+            await self.delete(f"/api/v1/workspaces/{workspace}")
+            async for event, _ in events:
+                if event == "gone":
+                    return
+
+    async def events(self, workspace: str) -> AsyncIterator[tuple[str, Any]]:
+        """The server-sent events of a workspace: name and decoded data."""
+        path = f"/api/v1/workspaces/{workspace}/events"
+        name = ""
+        async with self.http.stream("GET", path) as response:
+            assert response.status_code == 200, await response.aread()
+            async for line in response.aiter_lines():
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    yield name, json.loads(line.removeprefix("data: "))
 
     async def read(self, workspace: str, path: str) -> bytes:
         response = await self.http.get(f"/api/v1/workspaces/{workspace}/files/{path}")
@@ -156,19 +176,37 @@ class Api:
 
     async def write(self, workspace: str, path: str, content: bytes | str) -> str:
         body = content.encode() if isinstance(content, str) else content
-        return (await self.put(f"/api/v1/workspaces/{workspace}/files/{path}", content=body))["hash"]
+        return (await self.put(f"/api/v1/workspaces/{workspace}/files/{path}", content=body))[
+            "hash"
+        ]
 
-    async def run(self, workspace: str, *command: str) -> dict[str, Any]:
-        """Run a command in a terminal of the workspace and wait for its exit."""
+    async def run(self, workspace: str, *command: str) -> tuple[dict[str, Any], str]:
+        """Run a command in a terminal of the workspace; returns its exit and its output."""
         terminals = f"/api/v1/workspaces/{workspace}/terminals"
         id = (await self.post(terminals, json={"command": list(command)}))["id"]
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS), self.socket(f"{terminals}/{id}") as socket:
+            output = bytearray()
             while True:
-                for found in (await self.get(terminals))["terminals"]:
-                    if found["id"] == id and "exit" in found:
-                        await self.delete(f"{terminals}/{id}")
-                        return found["exit"]
-                await asyncio.sleep(0.02)
+                frame = await socket.recv()
+                if isinstance(frame, bytes):
+                    output += frame
+                elif (message := json.loads(frame))["type"] == "exit":
+                    break
+        await self.delete(f"{terminals}/{id}")
+        del message["type"]
+        return message, output.decode()
+
+    def socket(self, path: str, **options: Any) -> connect:
+        """A websocket, authenticated as this client is."""
+        headers = {
+            name: self.http.headers[name]
+            for name in ("Authorization", "Origin")
+            if name in self.http.headers
+        }
+        if self.http.cookies:
+            headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.http.cookies.items())
+        url = str(self.http.base_url).rstrip("/").replace("http", "ws", 1) + path
+        return connect(url, additional_headers=headers, compression=None, **options)
 
 
 @asynccontextmanager

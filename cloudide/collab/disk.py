@@ -9,6 +9,10 @@
   intent is journalled, and with it everything before: the disk never sees what the journal has
   not. What the write displaced, if it is not what was agreed, is merged before it goes.
 
+A program that read the file, took its time and wrote it back did not mean to undo what was written
+to the disk meanwhile. So a foreign content is compared with what was agreed in the last seconds
+too, and the change is taken from the base it is nearest to.
+
 Bytes on disk are told apart by hash: *agreed* (nothing happened), *an intent* (our own write, whose
 answer was lost), *the room* (somebody wrote what we have) or *foreign* (a change to merge).
 
@@ -18,6 +22,8 @@ One task runs all this for a room, so that its steps never overlap.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -60,6 +66,10 @@ from cloudide.protocol.sync import DiskState, Notice
 _log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2.0
+# A program may take so long between reading and writing (a formatter takes about a second).
+REMEMBERED_SECONDS = 10.0
+REMEMBERED_STATES = 16
+REMEMBERED_BYTES = 4 * 1024 * 1024
 
 
 class DiskPeer:
@@ -80,6 +90,11 @@ class DiskPeer:
         agreed = record.agreement
         self._replica = _state_at(record, agreed.upto, agreed.extras)
         self._replica_text = self._replica.get(CONTENT, type=Text)
+        self._past: deque[_Past] = deque(maxlen=REMEMBERED_STATES)
+        for former in record.former[-REMEMBERED_STATES:]:
+            state = _state_at(record, former.agreement.upto, former.agreement.extras)
+            text = str(state.get(CONTENT, type=Text))
+            self._past.append(_Past(former.until, former.agreement, text, state.get_update()))
         self._swaps = True  # look, once, for what an interrupted write left behind
         self._look = False
         self._hurry = False
@@ -103,6 +118,8 @@ class DiskPeer:
             self._wake.set()  # from here on the task knows its deadline
         self._last_edit = now
         self._edited_since_delete = True
+        if self.room.disk_state.state == "clean":
+            self.room.tell(DiskState("writing"))
 
     def reconnected(self) -> None:
         """The agent is there (again); a write may have been cut off when it went."""
@@ -239,12 +256,12 @@ class DiskPeer:
         if content.hash != self.agreement.hash:
             if content.content is None:
                 raise Unavailable("The workspace sent a file without its content.")
-            await self._seen(content.hash, content.content)
+            await self._seen(content.hash, content.content, content.stat.mtime_ns / 1e9)
         if returned or not self.dirty:
             room.tell(DiskState("writing" if self.dirty else "clean"))
 
-    async def _seen(self, hash: str, content: bytes) -> None:
-        """The file holds `content`, which is not what was agreed."""
+    async def _seen(self, hash: str, content: bytes, written: float) -> None:
+        """The file holds `content`, which is not what was agreed, and was `written` then."""
         room = self.room
         if intended := self._intents.get(hash):
             await self._agree(Agreement(hash, intended.intent.upto), intended.state)
@@ -252,7 +269,9 @@ class DiskPeer:
             await self._agree(Agreement(hash, room.seq), room.doc.get_update())
         else:
             text, room.format = decode(content, room.limits.editable)
+            self._rebase(hash, text, written)
             if update := self._diff(text):
+                self._remember()
                 self._replica.apply_update(update)
                 self._merge(update, self._agreement_after(hash, room.seq + 1))
             if str(room.text) == text:
@@ -291,8 +310,6 @@ class DiskPeer:
         intent = Intent(hash, upto)
         await self._journal.intend(room.id, intent)
         self._intents[hash] = _Intended(intent, state)
-        if room.disk_state.state != "failed":
-            room.tell(DiskState("writing"))
         expected = "" if self.deleted else self.agreement.hash
         try:
             written = await agent.call(
@@ -367,6 +384,31 @@ class DiskPeer:
         room = self.room
         return "room" if hash == content_hash(encode(str(room.text), room.format)) else "foreign"
 
+    def _remember(self) -> None:
+        """What is agreed is about to change: keep it for a while."""
+        state = self._replica.get_update()
+        if len(state) <= REMEMBERED_BYTES:
+            text = str(self._replica_text)
+            self._past.append(_Past(time.time(), self.agreement, text, state))
+            while sum(len(past.state) for past in self._past) > REMEMBERED_BYTES:
+                self._past.popleft()
+
+    def _rebase(self, hash: str, disk: str, written: float) -> None:
+        """Go back to an earlier agreement if `disk` was made from that one.
+
+        Only what was agreed shortly before it was written counts; the server may have been down
+        in between.
+        A content that was agreed before, unchanged, is a change back on purpose.
+        """
+        earliest = min(time.time(), written) - REMEMBERED_SECONDS
+        recent = [past for past in self._past if past.until >= earliest]
+        if not recent or any(past.agreement.hash == hash for past in recent):
+            return
+        base = min(recent, key=lambda past: _distance(past.text, disk))
+        if _distance(base.text, disk) < _distance(str(self._replica_text), disk):
+            self.agreement = msgspec.structs.replace(base.agreement, hash=self.agreement.hash)
+            self._replica, self._replica_text = document_of(base.state)
+
     def _diff(self, disk: str) -> bytes | None:
         """The update that brings the agreed state to `disk`, without what the room has already.
 
@@ -409,6 +451,7 @@ class DiskPeer:
     async def _agree(self, agreement: Agreement, state: bytes) -> None:
         await self._journal.agree(self.room.id, agreement, self.room.format)
         if state:
+            self._remember()
             self._replica.apply_update(state)
         self.agreement = agreement
         self._intents.clear()
@@ -429,7 +472,22 @@ class DiskPeer:
             await self._journal.compact(
                 room.id, self.agreement.upto, self._replica.get_update(), str(self._replica_text)
             )
+            self._past.clear()  # what was folded cannot be told apart any more
             room.log_folded()
+
+
+class _Past(msgspec.Struct, frozen=True):
+    """What was agreed until `until` (seconds since the epoch)."""
+
+    until: float
+    agreement: Agreement
+    text: str
+    state: bytes
+
+
+def _distance(one: str, other: str) -> int:
+    """How many characters a change from one text to the other touches."""
+    return sum(hunk.end - hunk.start + len(hunk.text) for hunk in diff(one, other))
 
 
 class _Intended(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ What it keeps for a room (one file of one workspace, in one epoch):
 - the *agreement*: which state of the room the file on disk was last known to hold, as a number
   (`upto`: all updates up to it) and the numbers of further ones (`extras`: changes that came from
   the disk while the room was ahead of it);
+- *former agreements* of the last minute: a program may have read the file then, to write it later;
 - *intents*: content hashes that a write to the disk was about to leave there. After a crash a disk
   that matches one is agreement, never a change; it would be merged a second time otherwise.
 """
@@ -40,6 +41,7 @@ from cloudide.protocol.sync import FileFormat
 T = TypeVar("T")
 BATCH = 256
 CHECKPOINT_PAGES = 1000
+FORMER_SECONDS = 60.0
 COMPACT_ROWS = 1000
 COMPACT_BYTES = 1024 * 1024
 
@@ -56,6 +58,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS live_rooms ON rooms(workspace, path) WHERE ret
 CREATE TABLE IF NOT EXISTS updates(
     room INTEGER NOT NULL, seq INTEGER NOT NULL, author TEXT NOT NULL, time REAL NOT NULL,
     data BLOB NOT NULL, PRIMARY KEY(room, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS former_agreements(
+    room INTEGER NOT NULL, until REAL NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
+    extras BLOB NOT NULL, PRIMARY KEY(room, until)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS intents(
     room INTEGER NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
     PRIMARY KEY(room, hash)) WITHOUT ROWID;
@@ -79,6 +84,13 @@ class Intent(msgspec.Struct, frozen=True):
     upto: int
 
 
+class Former(msgspec.Struct, frozen=True):
+    """An agreement that held until `until` (seconds since the epoch)."""
+
+    until: float
+    agreement: Agreement
+
+
 class Update(msgspec.Struct, frozen=True):
     seq: int
     author: str
@@ -96,6 +108,7 @@ class RoomRecord(msgspec.Struct, frozen=True):
     updates: list[tuple[int, bytes]]
     agreement: Agreement
     intents: list[Intent]
+    former: list[Former]
     retired_clients: frozenset[int] = frozenset()
 
 
@@ -226,6 +239,7 @@ class Journal:
                 " snapshot = ?, snapshot_seq = ? WHERE id = ?",
                 (state, seq, room),
             )
+            db.execute("DELETE FROM former_agreements WHERE room = ? AND upto < ?", (room, seq))
 
         await self._call(run)
 
@@ -271,7 +285,7 @@ class Journal:
         """Delete all there is of a workspace that is gone."""
 
         def run(db: apsw.Connection) -> None:
-            for table in ("updates", "intents"):
+            for table in ("updates", "intents", "former_agreements"):
                 db.execute(
                     f"DELETE FROM {table} WHERE room IN"  # noqa: S608 - the names are above
                     " (SELECT id FROM rooms WHERE workspace = ?)",
@@ -360,6 +374,15 @@ def _report(batch: list[_Operation], results: list[Any], error: BaseException | 
 
 
 def _agree(db: apsw.Connection, room: int, agreement: Agreement) -> None:
+    now = time.time()
+    db.execute(
+        "INSERT OR REPLACE INTO former_agreements"
+        " SELECT id, ?, agreed_hash, agreed_upto, agreed_extras FROM rooms WHERE id = ?",
+        (now, room),
+    )
+    db.execute(
+        "DELETE FROM former_agreements WHERE room = ? AND until < ?", (room, now - FORMER_SECONDS)
+    )
     db.execute(
         "UPDATE rooms SET agreed_hash = ?, agreed_upto = ?, agreed_extras = ? WHERE id = ?",
         (agreement.hash, agreement.upto, msgspec.json.encode(agreement.extras), room),
@@ -393,6 +416,14 @@ def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
         intents=[
             Intent(hash, upto)
             for hash, upto in db.execute("SELECT hash, upto FROM intents WHERE room = ?", (room,))
+        ],
+        former=[
+            Former(until, Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...])))
+            for until, hash, upto, extras in db.execute(
+                "SELECT until, hash, upto, extras FROM former_agreements WHERE room = ?"
+                " ORDER BY until",
+                (room,),
+            )
         ],
         retired_clients=frozenset(
             client

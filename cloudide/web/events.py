@@ -128,7 +128,7 @@ class _Page:
         self._send({"type": "terminals", "workspace": workspace, "terminals": terminals})
 
     async def _send_list(self) -> None:
-        found = await list_for(self._services, self._caller.user.id)
+        found = await list_for(self._services, self._caller.user)
         self._send({"type": "workspaces", "workspaces": found})
 
     async def _tell(self) -> None:

@@ -81,8 +81,10 @@ class Store:
         return _workspace(row._mapping)
 
     async def all(self) -> list[Workspace]:
+        """Every workspace, newest first."""
+        query = _select().order_by(workspaces.c.created_at.desc())
         async with self._database.begin() as db:
-            return [_workspace(row._mapping) for row in await db.execute(_select())]
+            return [_workspace(row._mapping) for row in await db.execute(query)]
 
     async def of_user(self, user: str) -> list[tuple[Workspace, Role]]:
         """The workspaces somebody is a member of, newest first, with their role in each."""
