@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from cloudide.agent import files
 from cloudide.agent.beneath import Root
@@ -154,7 +156,12 @@ async def _and_close(socket: ClientConnection, work: Awaitable[None]) -> None:
     try:
         await work
     finally:
-        await socket.close()
+        closing = asyncio.create_task(socket.close())
+        # What is still on its way stands before the answer to the close; it is let go.
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.recv()
+        await closing
 
 
 def failure_of(error: Exception) -> protocol.Failure:

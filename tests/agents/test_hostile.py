@@ -52,6 +52,7 @@ class Impostor:
                 additional_headers={"Authorization": f"Bearer {token}"},
                 compression=None,
                 max_size=None,
+                max_queue=None,  # so that a close is noticed although nothing is received
             )
         finally:
             os.close(directory)
