@@ -52,14 +52,13 @@ def main(mode: str, arguments: list[str]) -> int:
             f"Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}."
         )
     if mode == "engine":
-        install_packages(for_tests=False)
+        install_packages(browser=False, engine=True)
         ensure_engine()
         return 0
-    for_tests = mode in ("test", "lint")
-    install_packages(for_tests=for_tests)
+    install_packages(browser=mode == "test", engine=mode != "lint")
     if mode != "lint":
         ensure_engine()
-    ensure_venv(for_tests=for_tests)
+    ensure_venv(with_tools=mode in ("test", "lint"))
     node_path = ensure_node()
     build_frontend(node_path)
     os.environ["PATH"] = os.pathsep.join([*node_path, str(BIN), PATH])
@@ -150,7 +149,7 @@ def find(*programs: str) -> bool:
     return any(shutil.which(program, path=PATH) for program in programs)
 
 
-def install_packages(*, for_tests: bool) -> None:
+def install_packages(*, browser: bool, engine: bool) -> None:
     """Install the Debian packages that are missing, told by what they would bring."""
     needed: list[str] = []
     if importlib.util.find_spec("ensurepip") is None:
@@ -159,13 +158,13 @@ def install_packages(*, for_tests: bool) -> None:
         needed.append("git")
     if not CERTIFICATES.exists():
         needed.append("ca-certificates")
-    if not engine_answers():
+    if engine and not engine_answers():
         needed += [] if find("dockerd") else ["docker.io"]
         # dockerd refuses to start containers when the kernel's AppArmor lacks its parser.
         module = Path("/sys/module/apparmor/parameters/enabled")
         if module.exists() and module.read_text().strip() == "Y" and not find("apparmor_parser"):
             needed.append("apparmor")
-    if for_tests and not find("chromium", "chromium-browser", "google-chrome"):
+    if browser and not find("chromium", "chromium-browser", "google-chrome"):
         needed.append("chromium")
     # These two improve a machine that could do without: isolation, and base images without a
     # registry. They are not worth stopping an ordinary user for.
@@ -192,20 +191,20 @@ def install_packages(*, for_tests: bool) -> None:
 # ── Python ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def ensure_venv(*, for_tests: bool) -> None:
-    """`.venv` with the project (editable) and, for tests, its development tools."""
+def ensure_venv(*, with_tools: bool) -> None:
+    """`.venv` with the project (editable) and, where asked for, its development tools."""
     import tomllib
 
     project = ROOT / "pyproject.toml"
     # The version without its build date: installing python3-venv may just have renewed that.
     wanted = f"{digest(project)} {sys.executable} {sys.hexversion:x}"
-    stamp = "venv-dev" if for_tests else "venv"
+    stamp = "venv-dev" if with_tools else "venv"
     if (BIN / "cloudide").exists() and (is_fresh("venv-dev", wanted) or is_fresh(stamp, wanted)):
         return
     with step("Installing Python packages into .venv"):
         if not (BIN / "pip").exists():
             run([sys.executable, "-m", "venv", "--clear", str(BIN.parent)], "pip")
-        tools = tomllib.loads(project.read_text())["dependency-groups"]["dev"] if for_tests else []
+        tools = tomllib.loads(project.read_text())["dependency-groups"]["dev"] if with_tools else []
         run([str(BIN / "pip"), "install", "--editable", ".", *tools], "pip")
     remember(stamp, wanted)
 
