@@ -6,7 +6,10 @@ import { Backoff } from './backoff';
 const PING_EVERY = 15_000;
 const SILENCE_LIMIT = 32_000;
 
-type Listener = (event: LiveEvent) => void;
+/** What a page hears: the server's events, and that the server is there again and starts over. */
+export type PageEvent = LiveEvent | { type: 'reconnected' };
+
+type Listener = (event: PageEvent) => void;
 
 /**
  * The one websocket over which a page hears about everything it watches.
@@ -77,6 +80,7 @@ export class LiveEvents {
       this.refused = null;
       this.#backoff.reset();
       this.#heard = Date.now();
+      this.#tell({ type: 'reconnected' });
       if (this.#list) this.#send({ type: 'watch', workspaces: true });
       for (const [workspace, path] of this.#watched) {
         this.#send({ type: 'watch', workspace });
@@ -90,8 +94,7 @@ export class LiveEvents {
     socket.onmessage = (message) => {
       this.#heard = Date.now();
       if (typeof message.data !== 'string') return;
-      const event = JSON.parse(message.data) as LiveEvent;
-      for (const listener of this.#listeners) listener(event);
+      this.#tell(JSON.parse(message.data) as LiveEvent);
     };
     socket.onclose = (event) => this.#dropped(socket, event.code, event.reason);
   }
@@ -111,6 +114,10 @@ export class LiveEvents {
     const wait = this.#backoff.next();
     this.retryAt = Date.now() + wait;
     this.#retry = setTimeout(() => this.connect(), wait);
+  }
+
+  #tell(event: PageEvent): void {
+    for (const listener of this.#listeners) listener(event);
   }
 
   /** Lets go of the socket when nobody watches anything any more. */

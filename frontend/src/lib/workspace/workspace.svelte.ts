@@ -1,7 +1,7 @@
 import { Documents } from '../editor/documents.svelte';
 import { FileTree } from '../files/tree.svelte';
-import { live } from '../live/events.svelte';
-import { CloseCode, type LiveEvent, type Person, type Workspace } from '../protocol';
+import { live, type PageEvent } from '../live/events.svelte';
+import { CloseCode, type Person, type Workspace } from '../protocol';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
 import { Terminals } from '../terminal/terminals.svelte';
@@ -75,7 +75,7 @@ export class OpenWorkspace {
     this.terminals.reconnect();
   }
 
-  #take(event: LiveEvent): void {
+  #take(event: PageEvent): void {
     this.progress.take(event, this.id);
     switch (event.type) {
       case 'workspace':
@@ -91,7 +91,8 @@ export class OpenWorkspace {
         if (event.workspace === this.id) this.terminals.take(event.terminals);
         return;
       case 'error':
-        if (event.workspace === this.id && this.workspace !== null) toasts.error(new Error(event.detail));
+        // Often the end: the workspace was deleted, or this person may no longer enter it.
+        if (event.workspace === this.id) void this.load();
         return;
     }
   }
@@ -115,6 +116,7 @@ export class OpenWorkspace {
   /** The page may no longer watch: signed out, or no longer a member. */
   get cutOff(): string {
     const code = live.refused?.code;
+    if (this.workspace !== null && this.refused) return this.refused;
     if (code === CloseCode.signInAgain) return 'Your session has ended. Sign in again to carry on.';
     if (code === CloseCode.denied) return live.refused?.reason || 'You are no longer a member of this workspace.';
     return '';

@@ -1,5 +1,5 @@
-import { live } from '../live/events.svelte';
-import type { LiveEvent, NewWorkspace, Workspace } from '../protocol';
+import { live, type PageEvent } from '../live/events.svelte';
+import type { NewWorkspace, Workspace } from '../protocol';
 import { messageOf, request, upload, workspaceUrl } from '../session/api';
 import { act } from './workspaces.svelte';
 
@@ -66,8 +66,10 @@ export class Progress {
     this.log = [];
   }
 
-  take(event: LiveEvent, id: string): void {
-    if (event.type === 'progress' && event.workspace === id) {
+  take(event: PageEvent, id: string): void {
+    // The server tells the whole story again to a page that comes back.
+    if (event.type === 'reconnected') this.clear();
+    else if (event.type === 'progress' && event.workspace === id) {
       this.steps = addStep(this.steps, event, Date.now());
     } else if (event.type === 'log' && event.workspace === id) {
       this.log = [...this.log.slice(1 - LOG_LINES), event.line];
