@@ -123,6 +123,7 @@ export class FileTree {
     for (const directory of ancestors(path)) {
       if (!this.expanded.has(directory)) this.#setExpanded(directory, true);
       if (!this.directories.has(directory)) await this.#list(directory);
+      if (!this.directories.has(directory)) return;
     }
     this.focused = path;
   }
