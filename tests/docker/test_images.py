@@ -33,6 +33,8 @@ async def own_stock(
     yield own
 
     def remove(client: Any) -> None:
+        # `latest` had moved along, and would keep the image.
+        client.tag(stock.agent.tag, stock.agent.repository, "latest", force=True)
         name = f"cloudide-agent-{mark}"
         for row in client.containers(all=True, filters={"name": name}):
             client.remove_container(row["Id"])
@@ -42,8 +44,6 @@ async def own_stock(
             for tag in image["RepoTags"] or []:
                 if tag.endswith(f":{mark}"):
                     client.remove_image(tag)
-        # `latest` had moved along.
-        client.tag(stock.agent.tag, stock.agent.repository, "latest", force=True)
 
     await engine.call(remove)
 
