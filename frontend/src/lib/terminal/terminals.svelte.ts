@@ -87,7 +87,9 @@ export class TerminalTab {
     const room = this.#emulator?.fits();
     if (!room) return;
     this.room = room;
-    this.#socket?.room(room.cols, room.rows);
+    // Nobody shares the size of a terminal that has ended: it may fill this window.
+    if (this.exit) this.#emulator?.resize(room.cols, room.rows);
+    else this.#socket?.room(room.cols, room.rows);
   }
 
   focus(): void {
