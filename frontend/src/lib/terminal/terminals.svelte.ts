@@ -121,14 +121,14 @@ export class Terminals {
 
   constructor(readonly workspace: string) {}
 
-  /** Makes the tabs agree with the server's list; an exited one stays until it is closed here. */
+  /** Makes the tabs agree with the server's list, where an ended terminal stays until closed. */
   take(list: TerminalInfo[]): void {
     const listed = new Map(list.map((info) => [info.id, info]));
     const kept = this.tabs.filter((tab) => {
       const info = listed.get(tab.id);
       if (info) tab.take(info);
-      else if (!tab.exit) tab.close();
-      return info !== undefined || tab.exit !== null;
+      else tab.close();
+      return info !== undefined;
     });
     const known = new Set(kept.map((tab) => tab.id));
     const added = list.filter((info) => !known.has(info.id)).map((info) => new TerminalTab(this.workspace, info));
