@@ -165,6 +165,8 @@ export class OpenDocument {
 export class Documents {
   list = $state.raw<OpenDocument[]>([]);
   activePath = $state<string | null>(null);
+  /** The tab just opened gets the keyboard as soon as it has an editor. */
+  takesFocus = false;
   readonly active = $derived(this.list.find((document) => document.path === this.activePath) ?? null);
   readonly #key: string;
 
@@ -182,8 +184,11 @@ export class Documents {
     this.activePath = active !== null && paths.includes(active) ? active : (paths[0] ?? null);
   }
 
-  open(path: string): OpenDocument {
+  /** Opens a tab or goes to it; with `focus` the keyboard goes along. */
+  open(path: string, focus = false): OpenDocument {
     let document = this.get(path);
+    this.takesFocus = focus;
+    if (focus && path === this.activePath) document?.editor?.view.focus();
     if (!document) {
       document = new OpenDocument(this.workspace, path);
       const at = this.list.findIndex((other) => other.path === this.activePath) + 1;

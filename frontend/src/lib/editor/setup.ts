@@ -124,6 +124,7 @@ export class Editor {
   readonly #language = new Compartment();
   readonly #theme = new Compartment();
   #destroyed = false;
+  #scroll = { top: 0, left: 0 };
 
   constructor(private readonly options: EditorOptions) {
     const { text, awareness, path } = options;
@@ -169,6 +170,12 @@ export class Editor {
           this.#theme.of(EditorView.darkTheme.of(options.dark)),
           look,
           EditorView.contentAttributes.of({ 'aria-label': `Text of ${path}`, spellcheck: 'false' }),
+          EditorView.domEventObservers({
+            scroll: (_event, view) => {
+              const { scrollTop: top, scrollLeft: left } = view.scrollDOM;
+              if (view.dom.isConnected) this.#scroll = { top, left };
+            },
+          }),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged) this.#report();
           }),
@@ -177,6 +184,15 @@ export class Editor {
     });
     void this.#loadLanguage();
     this.#report();
+  }
+
+  /** Shows the editor in `host`, scrolled to where it was when it was last shown. */
+  attach(host: HTMLElement): void {
+    const { top, left } = this.#scroll;
+    host.append(this.view.dom);
+    this.view.scrollDOM.scrollTop = top;
+    this.view.scrollDOM.scrollLeft = left;
+    this.view.requestMeasure();
   }
 
   setReadOnly(readOnly: boolean): void {
