@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloudide.errors import InvalidInput, NotSignedIn
 from cloudide.identity.permissions import Person
@@ -79,7 +80,9 @@ class Accounts:
             async with self._database.begin() as db:
                 found = await db.execute(select(users.c.id).where(users.c.id == AUTOMATION))
                 if found.first() is None:
-                    await db.execute(insert(users).values(**_row(AUTOMATION, "Automation", True)))
+                    await db.execute(
+                        insert(users).values(**_row(AUTOMATION, "Automation", True, 0))
+                    )
 
     async def create_sign_in_token(self) -> str:
         """A new one-time token for the owner of this server; former ones end."""
@@ -121,7 +124,8 @@ class Accounts:
             if row is None:
                 if name is None:
                     raise NameNeeded
-                values = _row(secrets.token_hex(8), clean_name(name), True)
+                number = await _count(db)
+                values = _row(secrets.token_hex(8), clean_name(name), True, number)
                 await db.execute(insert(users).values(**values))
                 user = _user(values)
             else:
@@ -130,8 +134,9 @@ class Accounts:
         return user, await self.create_session(user.id)
 
     async def create_guest(self, name: str) -> User:
-        values = _row(secrets.token_hex(8), clean_name(name), False)
+        name = clean_name(name)
         async with self._database.begin() as db:
+            values = _row(secrets.token_hex(8), name, False, await _count(db))
             await db.execute(insert(users).values(**values))
         return _user(values)
 
@@ -180,23 +185,28 @@ class Accounts:
             return _user(row._mapping) if row else None
 
 
+async def _count(db: AsyncConnection) -> int:
+    return (await db.execute(select(func.count()).select_from(users))).scalar_one()
+
+
 def _user(row: Mapping[Any, Any]) -> User:
     return User(row["id"], row["name"], row["color"], row["admin"])
 
 
-def _row(id: str, name: str, admin: bool) -> dict[str, object]:
+def _row(id: str, name: str, admin: bool, number: int) -> dict[str, object]:
+    """A new account, the `number`-th of this server."""
     return {
         "id": id,
         "name": name,
-        "color": _color(id),
+        "color": _color(number),
         "admin": admin,
         "created_at": time.time(),
     }
 
 
-def _color(id: str) -> str:
-    """A colour of one's own: hues spread evenly, dark enough for white text, light enough to see
-    on a dark page."""
-    hue = int(hashlib.sha256(id.encode()).hexdigest()[:4], 16) / 0xFFFF
+def _color(number: int) -> str:
+    """A colour of one's own: each hue is the golden angle away from the last, so that any few
+    accounts differ clearly; dark enough for white text, light enough to see on a dark page."""
+    hue = (0.62 + number * 0.381966) % 1
     red, green, blue = colorsys.hls_to_rgb(hue, 0.4, 0.6)
     return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"

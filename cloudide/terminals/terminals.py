@@ -264,6 +264,10 @@ class Terminals(Listener):
         self.on_change(workspace)
         return self.view(workspace, info)
 
+    def known(self, workspace: str) -> bool:
+        """Whether the agent has said which terminals there are."""
+        return workspace in self._infos
+
     def list(self, workspace: str) -> list[dict[str, Any]]:
         return [self.view(workspace, info) for info in self._infos.get(workspace, {}).values()]
 
@@ -347,8 +351,8 @@ class Terminals(Listener):
         self.on_change(agent.workspace_id)
 
     def disconnected(self, workspace_id: str) -> None:
+        # Nothing is told: the terminals live on, and the next hello lists them.
         self._infos.pop(workspace_id, None)
-        self.on_change(workspace_id)
 
     def terminal_changed(self, workspace_id: str, terminal: TerminalInfo) -> None:
         self._infos.setdefault(workspace_id, {})[terminal.id] = terminal

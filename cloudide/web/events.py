@@ -124,8 +124,9 @@ class _Page:
         for event in provided.feed.history(workspace):
             self._forward(event)
         self._send(provided.attendance.message(workspace))
-        terminals = provided.terminals.list(workspace)
-        self._send({"type": "terminals", "workspace": workspace, "terminals": terminals})
+        if provided.terminals.known(workspace):
+            terminals = provided.terminals.list(workspace)
+            self._send({"type": "terminals", "workspace": workspace, "terminals": terminals})
 
     async def _send_list(self) -> None:
         found = await list_for(self._services, self._caller.user)

@@ -27,6 +27,7 @@ export class TerminalTab {
   readonly info: TerminalInfo;
   #emulator: Emulator | null = null;
   #socket: TerminalSocket | null = null;
+  #wantsFocus = false;
   #closed = false;
 
   constructor(workspace: string, info: TerminalInfo) {
@@ -92,7 +93,18 @@ export class TerminalTab {
     else this.#socket?.room(room.cols, room.rows);
   }
 
+  /** Moves the keyboard here, now or as soon as the terminal is on the page. */
   focus(): void {
+    if (this.#emulator?.element.isConnected) this.#emulator.focus();
+    else this.#wantsFocus = true;
+  }
+
+  /** The emulator was put on the page. Only who asked for the keyboard gets it: a terminal that
+   * another person opened, or that came back after a lost connection, must not take it away from
+   * somebody who types in the editor. */
+  shown(): void {
+    if (!this.#wantsFocus) return;
+    this.#wantsFocus = false;
     this.#emulator?.focus();
   }
 
@@ -150,6 +162,7 @@ export class Terminals {
         this.tabs = [...this.tabs, new TerminalTab(this.workspace, info)];
       }
       this.activeId = info.id;
+      this.active?.focus();
     } finally {
       this.opening = false;
     }
