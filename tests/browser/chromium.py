@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -32,6 +33,21 @@ async def chromium() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+PICTURES = os.environ.get("CLOUDIDE_TEST_PICTURES")  # a folder for screenshots of failures
+
+
+@asynccontextmanager
+async def pictured(*people: Person) -> AsyncIterator[None]:
+    """Keep a picture of what everybody saw when the test failed, if a folder is given for it."""
+    try:
+        yield
+    except BaseException:
+        if PICTURES:
+            for person in people:
+                await person.page.screenshot(path=f"{PICTURES}/{person.name}.png")
+        raise
 
 
 class Person:
