@@ -133,14 +133,21 @@ export class Terminals {
 
   constructor(readonly workspace: string) {}
 
-  /** Makes the tabs agree with the server's list, where an ended terminal stays until closed. */
-  take(list: TerminalInfo[]): void {
+  /**
+   * Makes the tabs agree with the server's list, where an ended terminal stays until it is closed.
+   *
+   * With `whole` false the list may lack terminals that are still there, because the server has
+   * not heard from the workspace yet: then nothing is taken away from whoever types in one.
+   */
+  take(list: TerminalInfo[], whole = true): void {
     const listed = new Map(list.map((info) => [info.id, info]));
     const kept = this.tabs.filter((tab) => {
       const info = listed.get(tab.id);
-      if (info) tab.take(info);
-      else tab.close();
-      return info !== undefined;
+      if (info && !tab.problem) tab.take(info);
+      else if (info || whole) tab.close();
+      else return true;
+      // One that was given up and is listed again gets a new tab.
+      return info !== undefined && !tab.problem;
     });
     const known = new Set(kept.map((tab) => tab.id));
     const added = list.filter((info) => !known.has(info.id)).map((info) => new TerminalTab(this.workspace, info));

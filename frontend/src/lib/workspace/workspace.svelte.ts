@@ -1,7 +1,7 @@
 import { Documents } from '../editor/documents.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
-import { CloseCode, type Person, type Workspace } from '../protocol';
+import { CloseCode, type Person, type TerminalInfo, type Workspace } from '../protocol';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
 import { Terminals } from '../terminal/terminals.svelte';
@@ -88,12 +88,26 @@ export class OpenWorkspace {
         if (event.workspace === this.id) this.tree.take(event);
         return;
       case 'terminals':
-        if (event.workspace === this.id) this.terminals.take(event.terminals);
+        if (event.workspace === this.id) this.#takeTerminals(event.terminals);
         return;
       case 'error':
         // Often the end: the workspace was deleted, or this person may no longer enter it.
         if (event.workspace === this.id) void this.load();
         return;
+    }
+  }
+
+  #takeTerminals(list: TerminalInfo[]): void {
+    const state = this.workspace?.state;
+    this.terminals.take(list, state === 'running' || state === 'stopped');
+  }
+
+  async #listTerminals(): Promise<void> {
+    try {
+      const url = workspaceUrl(this.id, '/terminals');
+      this.#takeTerminals((await request<{ terminals: TerminalInfo[] }>('GET', url)).terminals);
+    } catch (error) {
+      toasts.error(error, 'The terminals could not be listed');
     }
   }
 
@@ -107,6 +121,7 @@ export class OpenWorkspace {
         this.progress.clear();
         this.documents.reconnect();
         this.terminals.reconnect();
+        void this.#listTerminals();
       }
     } else if (before === null && workspace.state !== 'running') {
       this.tree.error = '';
