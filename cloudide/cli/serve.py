@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-
 import time
 from typing import Any
 
@@ -18,6 +17,7 @@ from cloudide.errors import CloudIDEError, Unavailable
 from cloudide.images.stock import Progress, StockImages
 from cloudide.settings import Settings
 from cloudide.telemetry import configure_logging
+from cloudide.workspaces import inotify
 
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +45,8 @@ async def _serve(settings: Settings) -> None:
     try:
         async with running(settings) as app:
             services = app.state.services
+            for warning in inotify.raise_limits():
+                _log.warning("inotify", detail=warning)
             preparing = asyncio.create_task(_prepare(services.images))
             config = uvicorn.Config(
                 app,

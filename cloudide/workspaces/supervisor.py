@@ -110,6 +110,7 @@ class Supervisor(Listener):
         self._kept: dict[str, _Kept] = {}
         self._tasks = asyncio.TaskGroup()
         self._following: asyncio.Task[None] | None = None
+        self._fenced = asyncio.Event()
         self._limits = Limits(
             cpus=settings.workspace_cpus,
             memory=settings.workspace_memory,
@@ -282,6 +283,7 @@ class Supervisor(Listener):
             case Step.CREATE:
                 await self._create(workspace)
             case Step.START:
+                await self._fence()
                 kept.starts.append(time.monotonic())
                 await self._runtime.start(id)
                 kept.waiting_since = time.monotonic()
@@ -296,6 +298,12 @@ class Supervisor(Listener):
                 await self._destroy(kept)
             case _:
                 raise AssertionError(step)
+
+    async def _fence(self) -> None:
+        """Make sure, once for each connection to the engine, that no container runs unfenced."""
+        if not self._fenced.is_set():
+            await self._runtime.check()
+            self._fenced.set()
 
     async def _create(self, workspace: Workspace) -> None:
         settings = self._settings
@@ -403,9 +411,15 @@ class Supervisor(Listener):
                 self._say(event.workspace_id, "The workspace ran out of memory.")
             if event.workspace_id:
                 self._wake(event.workspace_id)
-            else:
-                for id in self._kept:
-                    self._wake(id)
+                continue
+            # A connection to the engine: it may be a new one, with none of our fences.
+            self._fenced.clear()
+            try:
+                await self._fence()
+            except EngineUnavailable as error:
+                _log.warning("engine.not_checked", error=error.message)
+            for id in self._kept:
+                self._wake(id)
 
     def _wake(self, id: str) -> None:
         if kept := self._kept.get(id):
