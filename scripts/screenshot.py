@@ -52,7 +52,7 @@ async def main(target: Path) -> None:
             workspace = await server.api.create("wordcount", "python")
             for path, content in {"wordcount.py": PROGRAM, "README.md": README}.items():
                 await server.api.write(workspace, path, content)
-            await server.api.write(workspace, "tests/test_words.py", "from wordcount import words\n")
+            await server.api.write(workspace, "tests/test_words.py", "import wordcount\n")
             invite = await server.api.post(
                 "/api/v1/invites", json={"workspace": workspace, "role": "editor"}
             )

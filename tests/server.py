@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ class Api:
                 if event == "gone":
                     return
 
-    async def events(self, workspace: str) -> AsyncIterator[tuple[str, Any]]:
+    async def events(self, workspace: str) -> AsyncGenerator[tuple[str, Any]]:
         """The server-sent events of a workspace: name and decoded data."""
         path = f"/api/v1/workspaces/{workspace}/events"
         name = ""

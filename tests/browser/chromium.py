@@ -8,10 +8,10 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
 # The image of a person at work; wide enough for tree, editor and terminal side by side.
-VIEWPORT = {"width": 1360, "height": 850}
+VIEWPORT: ViewportSize = {"width": 1360, "height": 850}
 ARGUMENTS = [
     "--no-sandbox",  # the tests may run as root
     "--disable-gpu",

