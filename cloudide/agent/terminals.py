@@ -18,7 +18,6 @@ from websockets.exceptions import ConnectionClosed
 
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused
-from cloudide.agent.scrollback import Scrollback
 from cloudide.agent.spawn import Child, spawn
 from cloudide.agent.user import User
 from cloudide.protocol.agent import (
@@ -31,6 +30,7 @@ from cloudide.protocol.agent import (
     Replay,
     TerminalInfo,
 )
+from cloudide.protocol.scrollback import Scrollback
 
 SCROLLBACK = 1024 * 1024  # bytes
 READ_SIZE = 64 * 1024

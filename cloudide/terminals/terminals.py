@@ -23,7 +23,8 @@ from cloudide.channel import Channel
 from cloudide.errors import CloudIDEError, Conflict, Denied, InvalidInput, NotFound, TooMany
 from cloudide.identity.permissions import Action, Grant
 from cloudide.protocol.agent import CreateTerminal, Exit, Exited, Ready, Replay, TerminalInfo
-from cloudide.protocol.terminal import MAX_SIZE, MIN_SIZE, FromViewer, Resize, Scrollback
+from cloudide.protocol.scrollback import Scrollback
+from cloudide.protocol.terminal import MAX_SIZE, MIN_SIZE, FromViewer, Resize
 from cloudide.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -91,7 +92,7 @@ class Viewer:
         terminal = self.terminal
         cols, rows = terminal.size
         self.tell({"type": "replay", "cols": cols, "rows": rows})
-        if past := terminal.past.replay():
+        if past := bytes(terminal.past.content):
             self.channel.send(past, counted=False)
         self.tell({"type": "ready", "writable": self.writable})
 
@@ -175,7 +176,7 @@ class Terminal:
                     for viewer in self.viewers:
                         viewer.show(data)
             case Replay(cols, rows, lost):
-                self.past.clear(lost)
+                self.past.restart(lost)
                 self.size = (cols, rows)
                 self._ready = False
             case Ready():

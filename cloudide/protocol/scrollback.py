@@ -34,6 +34,11 @@ class Scrollback:
         del self.content[:count]
         self.lost += count
 
+    def restart(self, lost: int) -> None:
+        """Forget everything; what comes next is preceded by `lost` bytes that nobody has."""
+        self.content.clear()
+        self.lost = lost
+
     def title(self, fresh: int) -> str | None:
         """The last title that was set within the last `fresh` bytes (OSC 0 and 2), if any."""
         tail = self.content[-(fresh + 1100) :]

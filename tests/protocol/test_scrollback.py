@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloudide.agent.scrollback import Scrollback, safe_cut
+from cloudide.protocol.scrollback import Scrollback, safe_cut
 
 PIECES = [
     b"plain",
