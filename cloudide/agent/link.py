@@ -41,6 +41,7 @@ class Link:
     def __init__(self, directory: Path, root: Path) -> None:
         self._directory = directory
         self._boot = secrets.token_hex(16)
+        self._writing: set[asyncio.Task[None]] = set()
         self._events = _Events()
         self.workspace = Workspace(root, self._events.add)
         self._watcher = None
@@ -109,6 +110,10 @@ class Link:
             raise Refused("internal", "The stream could not be opened.") from error
 
     async def _serve(self, socket: ClientConnection) -> None:
+        if self._writing:
+            # A write of the former connection that came after the hello would look to the server
+            # like somebody else's: it reads the file when it hears the hello.
+            await asyncio.wait(self._writing)
         hello = Hello(
             protocol=protocol.PROTOCOL_VERSION,
             boot=self._boot,
@@ -128,6 +133,9 @@ class Link:
                 task = asyncio.create_task(self._answer(socket, call, room))
                 answers.add(task)
                 task.add_done_callback(answers.discard)
+                if isinstance(call.request, protocol.WriteFile):
+                    self._writing.add(task)
+                    task.add_done_callback(self._writing.discard)
         except (msgspec.DecodeError, ValueError) as error:
             log.error("The server speaks another protocol: %s", error)
         finally:
