@@ -82,4 +82,4 @@ async def _git(
         raise Unavailable(f"Git could not be run in the workspace: {error.message}") from error
     if ended.code != 0:
         said = " ".join(line for line in lines if not line.startswith("Cloning into"))
-        raise Unavailable(f"{what} could not be fetched. Git said: {said or 'nothing'}")
+        raise Unavailable(f"{what} could not be fetched. Git said: “{said or 'nothing'}”.")

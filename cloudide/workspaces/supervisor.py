@@ -308,12 +308,16 @@ class Supervisor(Listener):
     async def _create(self, workspace: Workspace) -> None:
         settings = self._settings
         bundle = settings.ca_bundle if settings.workspace_ca_bundle else ""
+
+        def report(progress: Any) -> None:
+            self._say(workspace.id, progress.message)
+
         await self._runtime.create(
             ContainerSpec(
                 workspace_id=workspace.id,
                 generation=workspace.generation,
-                image=await self._images.ensure(workspace.image),
-                agent_volume=await self._images.ensure_agent_volume(),
+                image=await self._images.ensure(workspace.image, report),
+                agent_volume=await self._images.ensure_agent_volume(report),
                 link_directory=await self._agents.listen(workspace.id),
                 limits=self._limits,
                 ca_bundle=Path(bundle) if bundle else None,
@@ -356,7 +360,10 @@ class Supervisor(Listener):
                 if self._agent(id) is not agent:
                     raise  # the container went away meanwhile; that is another matter
                 # Trying again by itself would fail again: stop, and say what to do.
-                kept.error = f"{error.message} Check the address, then start the workspace again."
+                kept.error = (
+                    f"{error.message} Start the workspace to try again, or delete it and create "
+                    "it with another address."
+                )
                 await self._store.want(id, Desired.STOPPED, error=kept.error)
                 kept.workspace = await self._store.get(id)
                 return
