@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,18 @@ from cloudide.errors import CloudIDEError
 cli = typer.Typer(
     no_args_is_help=True, add_completion=False, help="CloudIDE: a collaborative cloud IDE."
 )
+user = typer.Typer(no_args_is_help=True, help="People who use this server.")
+cli.add_typer(user, name="user")
+
+DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept.")]
+PublicUrl = Annotated[str | None, typer.Option(help="The one URL people use.")]
 
 
 @cli.command()
 def serve(
     listen: Annotated[str | None, typer.Option(help="Address, as host:port.")] = None,
-    public_url: Annotated[str | None, typer.Option(help="The one URL people use.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.")] = None,
+    public_url: PublicUrl = None,
+    data_dir: DataDir = None,
     tls_certificate: Annotated[str | None, typer.Option(help="PEM certificate chain.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="PEM key.")] = None,
 ) -> None:
@@ -46,7 +52,15 @@ def settings() -> None:
         typer.echo(f"CLOUDIDE_{name.upper():28} {default!s:24} {unit:14} {help}")
 
 
-def _run(command) -> None:
+@user.command("sign-in")
+def sign_in(public_url: PublicUrl = None, data_dir: DataDir = None) -> None:
+    """Print a new one-time sign-in URL for the owner of this server."""
+    from cloudide.cli.user import sign_in as run
+
+    _run(lambda: run(public_url=public_url, data_dir=data_dir))
+
+
+def _run(command: Callable[[], None]) -> None:
     try:
         command()
     except CloudIDEError as error:

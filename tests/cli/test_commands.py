@@ -1,0 +1,70 @@
+"""The command line, as a person types it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from server import Api, Server
+
+from cloudide.settings import describe
+
+
+async def cloudide(*arguments: str, **environment: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cloudide", *arguments),
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
+
+
+async def test_a_new_sign_in_url_works_while_the_server_runs(server: Server) -> None:
+    code, output = await cloudide(
+        "user", "sign-in", "--data-dir", str(server.data_dir), "--public-url", server.url
+    )
+    assert code == 0
+    found = re.search(re.escape(server.url) + r"/signin#token=(\S+)", output)
+    assert found, output
+    api = Api(server.url, headers={"Origin": server.url})
+    try:
+        answer = await api.post("/api/v1/session", json={"token": found[1], "name": "Owner"})
+        assert answer["user"]["admin"]
+        again = await api.request("POST", "/api/v1/session", json={"token": found[1]})
+        assert again.status_code == 401
+    finally:
+        await api.close()
+
+
+async def test_no_data_is_one_clear_sentence(tmp_path: Path) -> None:
+    code, output = await cloudide("user", "sign-in", "--data-dir", str(tmp_path / "none"))
+    assert code == 1
+    assert output.strip().startswith("cloudide: No server has kept its data in")
+    assert "Traceback" not in output
+
+
+async def test_a_taken_address_is_one_clear_sentence(server: Server, tmp_path: Path) -> None:
+    code, output = await cloudide(
+        "serve", "--listen", f"127.0.0.1:{server.port}", "--data-dir", str(tmp_path)
+    )
+    assert code == 1
+    assert f"Cannot listen on 127.0.0.1:{server.port}" in output
+    assert "Traceback" not in output
+
+
+async def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    code, output = await cloudide("serve", CLOUDIDE_WORKSPACE_CPUS="many")
+    assert code == 1
+    assert "workspace_cpus" in output
+
+
+async def test_every_setting_is_listed() -> None:
+    code, output = await cloudide("settings")
+    assert code == 0
+    for name, *_ in describe():
+        assert f"CLOUDIDE_{name.upper()} " in output
