@@ -265,6 +265,11 @@ class Terminals(Listener):
         self.on_change(workspace)
         return self.view(workspace, info)
 
+    @property
+    def attached(self) -> int:
+        """How many terminals somebody looks at."""
+        return len(self._attached)
+
     def known(self, workspace: str) -> bool:
         """Whether the agent has said which terminals there are."""
         return workspace in self._infos

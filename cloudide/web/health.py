@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudide.errors import EngineUnavailable
 from cloudide.web.bodies import json_response
-from cloudide.web.services import services
+from cloudide.web.services import Services, services
 
 
 async def healthz(request: Request) -> Response:
@@ -26,4 +31,31 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus metrics: the process, and how many of what there is."""
+    registry = CollectorRegistry()
+    registry.register(_Present(services(request)))
+    return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Present(Collector):
+    """Gauges read from the services when somebody asks: nothing is counted on a hot path."""
+
+    def __init__(self, provided: Services) -> None:
+        self._services = provided
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        provided = self._services
+        states = GaugeMetricFamily(
+            "cloudide_workspaces", "Workspaces by their state.", labels=["state"]
+        )
+        for state, count in Counter(provided.supervisor.states()).items():
+            states.add_metric([state], count)
+        yield states
+        rooms, people = provided.rooms.count()
+        for name, help, value in (
+            ("cloudide_rooms", "Files open for editing.", rooms),
+            ("cloudide_room_connections", "Connections to them.", people),
+            ("cloudide_sockets", "Websockets of people.", len(provided.live)),
+            ("cloudide_terminals_attached", "Terminals looked at.", provided.terminals.attached),
+        ):
+            yield GaugeMetricFamily(name, help, value=value)

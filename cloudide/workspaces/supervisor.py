@@ -194,6 +194,9 @@ class Supervisor(Listener):
             view["error"] = kept.error
         return view
 
+    def states(self) -> list[State]:
+        return [kept.state for kept in self._kept.values()]
+
     def exists(self, id: str) -> bool:
         return id in self._kept
 
