@@ -24,7 +24,7 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Workspaces can be started: the container engine answers."""
     try:
-        await services(request).runtime.check()
+        await services(request).runtime.ping()
     except EngineUnavailable as error:
         return json_response({"status": "unavailable", "detail": error.message}, 503)
     return json_response({"status": "ready"})

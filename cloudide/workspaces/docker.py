@@ -74,6 +74,9 @@ class DockerRuntime:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running: set[asyncio.Task[Any]] = set()
 
+    async def ping(self) -> None:
+        await self._engine.call(lambda client: client.ping())
+
     async def check(self) -> EngineInfo:
         version, info = await _together(
             self._engine.call(lambda client: client.version()),

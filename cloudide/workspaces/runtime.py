@@ -93,6 +93,10 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Runtime(Protocol):
     """The engine operations of the supervisor. All raise `EngineUnavailable` when it fails."""
 
+    async def ping(self) -> None:
+        """Return when the engine has answered."""
+        ...
+
     async def check(self) -> EngineInfo:
         """Make sure the engine answers and that workspaces are fenced off from its host."""
         ...
