@@ -14,7 +14,16 @@ texts = st.text(alphabet="ab \n\r\té€\N{ROCKET}", max_size=80)
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"a", b"a\n", b"a\nb", b"a\r\nb\r\n", b"\xef\xbb\xbfa\r\n", "é€🚀\n".encode(), b"\x0c\x85"],
+    [
+        b"",
+        b"a",
+        b"a\n",
+        b"a\nb",
+        b"a\r\nb\r\n",
+        b"\xef\xbb\xbfa\r\n",
+        "é€🚀\n".encode(),
+        b"\x0c\x85",
+    ],
 )
 def test_bytes_survive_a_round_trip(content: bytes) -> None:
     try:
