@@ -102,7 +102,7 @@ class Linked:
 @asynccontextmanager
 async def linked(directory: Path, **environment: str) -> AsyncIterator[Linked]:
     root = directory / "root"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     agents = Agents(directory / "run")
     recorder = Recorder()
     agents.subscribe(recorder)

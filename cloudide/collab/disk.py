@@ -9,9 +9,9 @@
   intent is journalled, and with it everything before: the disk never sees what the journal has
   not. What the write displaced, if it is not what was agreed, is merged before it goes.
 
-A program that read the file, took its time and wrote it back did not mean to undo what was written
-to the disk meanwhile. So a foreign content is compared with what was agreed in the last seconds
-too, and the change is taken from the base it is nearest to.
+A program that read the file, took its time and wrote it back did not mean to undo what the room
+wrote meanwhile. So a foreign content without a trace of our last writes is compared with what was
+agreed before them, and the change is taken from the base it is nearest to.
 
 Bytes on disk are told apart by hash: *agreed* (nothing happened), *an intent* (our own write, whose
 answer was lost), *the room* (somebody wrote what we have) or *foreign* (a change to merge).
@@ -32,7 +32,7 @@ from pycrdt import Doc, Text
 
 from cloudide.agents.hub import Agents
 from cloudide.collab.journal import Agreement, Intent, Journal, RoomRecord
-from cloudide.collab.room import Room
+from cloudide.collab.room import Room, RoomState
 from cloudide.collab.text import (
     CONTENT,
     apply,
@@ -41,6 +41,7 @@ from cloudide.collab.text import (
     diff,
     document_of,
     encode,
+    is_stale,
     overlap,
 )
 from cloudide.errors import (
@@ -87,6 +88,7 @@ class DiskPeer:
             intent.hash: _Intended(intent, _state_at(record, intent.upto).get_update())
             for intent in record.intents
         }
+        self._merged: set[str] = set(record.merged)
         agreed = record.agreement
         self._replica = _state_at(record, agreed.upto, agreed.extras)
         self._replica_text = self._replica.get(CONTENT, type=Text)
@@ -104,11 +106,12 @@ class DiskPeer:
         self._edited_since_delete = False
         self._wake = asyncio.Event()
         self._rounds: list[asyncio.Future[None]] = []
+        self._ended = False
 
     @property
     def dirty(self) -> bool:
         """Whether the room has something that the disk does not."""
-        return self.room.seq > self.agreement.upto
+        return self.room.seq > self.agreement.upto or self.room.format != self.agreement.format
 
     def edited(self) -> None:
         """The room changed."""
@@ -147,6 +150,8 @@ class DiskPeer:
             CloudIDEError: it could not be written; the text stays in the journal.
         """
         while self.dirty:
+            if self._ended:
+                raise Unavailable("The document is being reloaded; try again shortly.")
             round_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._rounds.append(round_)
             self._hurry = True
@@ -166,8 +171,9 @@ class DiskPeer:
                 await self._sleep()
                 await self._round()
         finally:
-            for round_ in self._rounds:
-                round_.cancel()
+            self._ended = True
+            ended = Unavailable("The document is being reloaded; try again shortly.")
+            _finish(self._rounds, ended)
 
     async def _sleep(self) -> None:
         """Until there is something to do."""
@@ -188,7 +194,9 @@ class DiskPeer:
         """When the next round is to be run; None: not before something happens."""
         if self._look or self._hurry:
             return max(now, self._retry_at)
-        if not self.dirty or not self._first_edit:
+        if not self.dirty:
+            self._first_edit = 0.0  # what changed came from the disk; the next edit wakes the task
+        if not self._first_edit:
             return None
         limits = self.room.limits
         quiet = self._last_edit + limits.write_back_delay
@@ -223,12 +231,10 @@ class DiskPeer:
             self.room.tell(DiskState("failed", error.message))
             self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
             self._look = True
-        for round_ in rounds:
-            if not round_.done():
-                if error is None:
-                    round_.set_result(None)
-                else:
-                    round_.set_exception(error)
+        except BaseException:
+            self._rounds += rounds  # `run` ends, and with it they do
+            raise
+        _finish(rounds, error)
 
     # ── from the disk ───────────────────────────────────────────────────────────────────────────
 
@@ -263,23 +269,24 @@ class DiskPeer:
     async def _seen(self, hash: str, content: bytes, written: float) -> None:
         """The file holds `content`, which is not what was agreed, and was `written` then."""
         room = self.room
+        text, format = decode(content, room.limits.editable)
         if intended := self._intents.get(hash):
-            await self._agree(Agreement(hash, intended.intent.upto), intended.state)
+            upto = intended.intent.upto
+            await self._agree(Agreement(hash, upto, format=format), intended.state)
         elif hash == content_hash(encode(str(room.text), room.format)):
-            await self._agree(Agreement(hash, room.seq), room.doc.get_update())
+            await self._agree(Agreement(hash, room.seq, format=format), room.doc.get_update())
         else:
-            text, room.format = decode(content, room.limits.editable)
+            room.format = format
             self._rebase(hash, text, written)
             if update := self._diff(text):
-                self._remember()
                 self._replica.apply_update(update)
                 self._merge(update, self._agreement_after(hash, room.seq + 1))
             if str(room.text) == text:
-                await self._agree(Agreement(hash, room.seq), room.doc.get_update())
+                await self._agree(Agreement(hash, room.seq, format=format), room.doc.get_update())
             else:
                 # The room is ahead of the disk; what it has more is written next.
                 agreed = self.agreement
-                await self._agree(Agreement(hash, agreed.upto, agreed.extras), b"")
+                await self._agree(Agreement(hash, agreed.upto, agreed.extras, format), b"")
 
     async def _recover(self, content: FileContent) -> None:
         """Merge what an interrupted write displaced and nobody has merged since."""
@@ -296,16 +303,20 @@ class DiskPeer:
     async def _push(self) -> None:
         room = self.room
         self._first_edit = 0.0
+        if self._swaps:
+            await self._pull()
         if self.deleted and not self._edited_since_delete:
             return
         agent = self._agents.agent(room.workspace)
-        upto, text = room.seq, str(room.text)
+        upto, text, format = room.seq, str(room.text), room.format
         state = room.doc.get_update(self._replica.get_state())
-        content = encode(text, room.format)
+        content = encode(text, format)
         hash = content_hash(content)
+        agreement = Agreement(hash, upto, format=format)
         if hash == self.agreement.hash and not self.deleted:
-            await self._agree(Agreement(hash, upto), state)
-            room.tell(DiskState("clean"))
+            await self._agree(agreement, state)
+            if not self.dirty:
+                room.tell(DiskState("clean"))
             return
         intent = Intent(hash, upto)
         await self._journal.intend(room.id, intent)
@@ -327,7 +338,7 @@ class DiskPeer:
             raise
         self.deleted = False
         self.stat = written.stat
-        await self._written(written, Agreement(hash, upto), state)
+        await self._written(written, agreement, state)
         if not self.dirty:
             room.tell(DiskState("clean"))
         await self._compact()
@@ -337,11 +348,13 @@ class DiskPeer:
         if swap is None:
             await self._agree(agreement, state)
             return
+        self._swaps = True  # until it is released
         if self._classify(content_hash(swap.content)) == "foreign":
             await self._merge_displaced(swap, agreement.hash, agreement, state)
         else:
             await self._agree(agreement, state)
         await self._release(swap.name)
+        self._swaps = False
 
     async def _merge_displaced(
         self,
@@ -354,23 +367,27 @@ class DiskPeer:
         agreed then. Afterwards the disk holds what we wrote."""
         room = self.room
         try:
-            text, _ = decode(swap.content, room.limits.editable)
+            text, format = decode(swap.content, room.limits.editable)
         except (NotEditable, TooLarge):
             # Not text any more: put it back, and let the room end as for any replaced file.
             agent = self._agents.agent(room.workspace)
             await agent.call(WriteFile(room.path, swap.content, expected=disk_hash))
             await self._release(swap.name)
             raise
+        if format != self.agreement.format:
+            room.format = format  # they converted the file; the next write does it again
         update = self._diff(text)
+        merged = content_hash(swap.content)
         if agreement is None or state is None:
             if intended := self._intents.get(disk_hash):
-                agreement, state = Agreement(disk_hash, intended.intent.upto), intended.state
+                upto, before = intended.intent.upto, self.agreement.format
+                agreement, state = Agreement(disk_hash, upto, format=before), intended.state
             else:
                 agreement, state = self.agreement, b""
         if update is None:
-            await self._agree(agreement, state)
+            await self._agree(agreement, state, merged)
             return
-        self._merge(update, agreement)
+        self._merge(update, agreement, merged)
         if state:
             self._replica.apply_update(state)
 
@@ -381,6 +398,8 @@ class DiskPeer:
             return "agreed"
         if hash in self._intents:
             return "intent"
+        if hash in self._merged:
+            return "merged"
         room = self.room
         return "room" if hash == content_hash(encode(str(room.text), room.format)) else "foreign"
 
@@ -402,11 +421,17 @@ class DiskPeer:
         """
         earliest = min(time.time(), written) - REMEMBERED_SECONDS
         recent = [past for past in self._past if past.until >= earliest]
-        if not recent or any(past.agreement.hash == hash for past in recent):
+        if any(past.agreement.hash == hash for past in recent):
             return
-        base = min(recent, key=lambda past: _distance(past.text, disk))
-        if _distance(base.text, disk) < _distance(str(self._replica_text), disk):
-            self.agreement = msgspec.structs.replace(base.agreement, hash=self.agreement.hash)
+        agreed = str(self._replica_text)
+        stale = [past for past in recent if is_stale(past.text, agreed, disk)]
+        if not stale:
+            return
+        base = min(stale, key=lambda past: _distance(past.text, disk))
+        if _distance(base.text, disk) < _distance(agreed, disk):
+            self.agreement = msgspec.structs.replace(
+                base.agreement, hash=self.agreement.hash, format=self.agreement.format
+            )
             self._replica, self._replica_text = document_of(base.state)
 
     def _diff(self, disk: str) -> bytes | None:
@@ -435,26 +460,30 @@ class DiskPeer:
             apply(wanted, text, agreed)
         return copy.get_update(before)
 
-    def _merge(self, update: bytes, agreement: Agreement) -> None:
+    def _merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
         """Put a change from the disk into the room; the agreement becomes durable with it."""
-        self.room.merge(update, agreement)
-        self.agreement = agreement
-        self._intents.clear()
+        self.room.merge(update, agreement, merged)
+        self._past.clear()  # only what the room wrote may be unknown to a program
+        self._settle(agreement, merged)
 
     def _agreement_after(self, hash: str, seq: int) -> Agreement:
         """What is agreed when the disk has `hash` because of the change number `seq`."""
         previous = self.agreement
         if previous.upto == seq - 1:
-            return Agreement(hash, seq)
-        return Agreement(hash, previous.upto, (*previous.extras, seq))
+            return Agreement(hash, seq, format=self.room.format)
+        return Agreement(hash, previous.upto, (*previous.extras, seq), self.room.format)
 
-    async def _agree(self, agreement: Agreement, state: bytes) -> None:
-        await self._journal.agree(self.room.id, agreement, self.room.format)
+    async def _agree(self, agreement: Agreement, state: bytes, merged: str = "") -> None:
+        await self._journal.agree(self.room.id, agreement, merged)
         if state:
             self._remember()
             self._replica.apply_update(state)
+        self._settle(agreement, merged)
+
+    def _settle(self, agreement: Agreement, merged: str) -> None:
         self.agreement = agreement
         self._intents.clear()
+        self._merged = {merged} - {""}
 
     async def _withdraw(self, intent: Intent) -> None:
         await self._journal.withdraw(self.room.id, intent)
@@ -463,6 +492,8 @@ class DiskPeer:
     async def _release(self, name: str) -> None:
         # Only when what it held is durable may the last copy of it go.
         await self._journal.barrier()
+        if self.room.state is RoomState.CLOSED:
+            raise Unavailable("The document is being reloaded; try again shortly.")
         await self._agents.agent(self.room.workspace).call(ReleaseSwap(self.room.path, name))
 
     async def _compact(self) -> None:
@@ -474,6 +505,15 @@ class DiskPeer:
             )
             self._past.clear()  # what was folded cannot be told apart any more
             room.log_folded()
+
+
+def _finish(rounds: list[asyncio.Future[None]], error: CloudIDEError | None) -> None:
+    for round_ in rounds:
+        if not round_.done():
+            if error is None:
+                round_.set_result(None)
+            else:
+                round_.set_exception(error)
 
 
 class _Past(msgspec.Struct, frozen=True):

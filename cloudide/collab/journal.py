@@ -12,7 +12,8 @@ What it keeps for a room (one file of one workspace, in one epoch):
 - the *agreement*: which state of the room the file on disk was last known to hold, as a number
   (`upto`: all updates up to it) and the numbers of further ones (`extras`: changes that came from
   the disk while the room was ahead of it);
-- *former agreements* of the last minute: a program may have read the file then, to write it later;
+- *former agreements* of the last minute, which the room replaced by what it wrote: a program may
+  have read the file then, to write it later;
 - *intents*: content hashes that a write to the disk was about to leave there. After a crash a disk
   that matches one is agreement, never a change; it would be merged a second time otherwise.
 """
@@ -42,6 +43,7 @@ T = TypeVar("T")
 BATCH = 256
 CHECKPOINT_PAGES = 1000
 FORMER_SECONDS = 60.0
+MERGED = 0  # as an intent's `upto`: a content that was displaced and merged, see `agree`
 COMPACT_ROWS = 1000
 COMPACT_BYTES = 1024 * 1024
 
@@ -72,11 +74,12 @@ PRAGMA user_version = 1;
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """The state of the room that the disk holds, and the hash of the file's bytes."""
+    """The state of the room that the disk holds, and the hash and format of the file's bytes."""
 
     hash: str
     upto: int
     extras: tuple[int, ...] = ()
+    format: FileFormat = FileFormat()
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -109,6 +112,7 @@ class RoomRecord(msgspec.Struct, frozen=True):
     agreement: Agreement
     intents: list[Intent]
     former: list[Former]
+    merged: frozenset[str] = frozenset()
     retired_clients: frozenset[int] = frozenset()
 
 
@@ -154,17 +158,20 @@ class Journal:
         update: Update,
         committed: Callable[[int, BaseException | None], None],
         agreement: Agreement | None = None,
+        merged: str = "",
     ) -> None:
         """Queue an update; `committed(seq, error)` is called when it is durable or lost.
 
-        With `agreement`, both become durable together or not at all.
+        With `agreement`, both become durable together or not at all. The update came from the disk
+        then, and former agreements are of no more use. `merged`: see `agree`.
         """
         row = (room, update.seq, update.author, time.time(), update.data)
 
         def run(db: apsw.Connection) -> None:
             db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?)", row)
             if agreement is not None:
-                _agree(db, room, agreement)
+                _agree(db, room, agreement, merged)
+                db.execute("DELETE FROM former_agreements WHERE room = ?", (room,))
 
         self._queue.put(_Operation(run, lambda _, error: committed(update.seq, error)))
 
@@ -207,16 +214,13 @@ class Journal:
             )
         )
 
-    async def agree(self, room: int, agreement: Agreement, format: FileFormat) -> None:
-        """Make an agreement durable; it settles all intents."""
+    async def agree(self, room: int, agreement: Agreement, merged: str = "") -> None:
+        """Make an agreement durable; it settles all intents.
 
-        def run(db: apsw.Connection) -> None:
-            _agree(db, room, agreement)
-            db.execute(
-                "UPDATE rooms SET format = ? WHERE id = ?", (msgspec.json.encode(format), room)
-            )
-
-        await self._call(run)
+        `merged` is the hash of a displaced content that is part of the room now; it must not be
+        merged again when it is still found beside the file after a crash.
+        """
+        await self._call(lambda db: _agree(db, room, agreement, merged))
 
     async def compact(self, room: int, seq: int, state: bytes, text: str) -> None:
         """Replace the updates up to `seq` by the snapshot `state`, keeping the generation before.
@@ -258,9 +262,17 @@ class Journal:
         await self._call(run)
 
     async def rename(self, room: int, path: str) -> None:
-        await self._call(
-            lambda db: db.execute("UPDATE rooms SET path = ? WHERE id = ?", (path, room))
-        )
+        """The file of a room has another path; a room that was left there has ended."""
+
+        def run(db: apsw.Connection) -> None:
+            db.execute(
+                "UPDATE rooms SET retired = ?1 WHERE retired IS NULL AND path = ?2 AND id != ?3"
+                " AND workspace = (SELECT workspace FROM rooms WHERE id = ?3)",
+                (time.time(), path, room),
+            )
+            db.execute("UPDATE rooms SET path = ? WHERE id = ?", (path, room))
+
+        await self._call(run)
 
     async def barrier(self) -> None:
         """Return when everything queued so far is durable."""
@@ -373,7 +385,7 @@ def _report(batch: list[_Operation], results: list[Any], error: BaseException | 
         operation.done(None if error else results[index], error)
 
 
-def _agree(db: apsw.Connection, room: int, agreement: Agreement) -> None:
+def _agree(db: apsw.Connection, room: int, agreement: Agreement, merged: str) -> None:
     now = time.time()
     db.execute(
         "INSERT OR REPLACE INTO former_agreements"
@@ -384,10 +396,19 @@ def _agree(db: apsw.Connection, room: int, agreement: Agreement) -> None:
         "DELETE FROM former_agreements WHERE room = ? AND until < ?", (room, now - FORMER_SECONDS)
     )
     db.execute(
-        "UPDATE rooms SET agreed_hash = ?, agreed_upto = ?, agreed_extras = ? WHERE id = ?",
-        (agreement.hash, agreement.upto, msgspec.json.encode(agreement.extras), room),
+        "UPDATE rooms SET agreed_hash = ?, agreed_upto = ?, agreed_extras = ?, format = ?"
+        " WHERE id = ?",
+        (
+            agreement.hash,
+            agreement.upto,
+            msgspec.json.encode(agreement.extras),
+            msgspec.json.encode(agreement.format),
+            room,
+        ),
     )
     db.execute("DELETE FROM intents WHERE room = ?", (room,))
+    if merged:
+        db.execute("INSERT INTO intents VALUES (?, ?, ?)", (room, merged, MERGED))
 
 
 def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
@@ -398,11 +419,12 @@ def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
     ).fetchone()
     if row is None:
         return None
-    room, epoch, format, snapshot, snapshot_seq, hash, upto, extras = row
+    room, epoch, encoded, snapshot, snapshot_seq, hash, upto, extras = row
+    format = msgspec.json.decode(encoded, type=FileFormat)
     return RoomRecord(
         id=room,
         epoch=epoch,
-        format=msgspec.json.decode(format, type=FileFormat),
+        format=format,
         snapshot=snapshot,
         snapshot_seq=snapshot_seq,
         updates=[
@@ -412,11 +434,19 @@ def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
                 (room, snapshot_seq),
             )
         ],
-        agreement=Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...])),
+        agreement=Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...]), format),
         intents=[
             Intent(hash, upto)
-            for hash, upto in db.execute("SELECT hash, upto FROM intents WHERE room = ?", (room,))
+            for hash, upto in db.execute(
+                "SELECT hash, upto FROM intents WHERE room = ? AND upto != ?", (room, MERGED)
+            )
         ],
+        merged=frozenset(
+            hash
+            for (hash,) in db.execute(
+                "SELECT hash FROM intents WHERE room = ? AND upto = ?", (room, MERGED)
+            )
+        ),
         former=[
             Former(until, Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...])))
             for until, hash, upto, extras in db.execute(

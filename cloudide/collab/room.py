@@ -104,7 +104,7 @@ class Room:
         self._outgoing_sender: Connection | None = None
         self._author = ""
         self._sender: Connection | None = None
-        self._agreement: Agreement | None = None
+        self._agreement: tuple[Agreement, str] | None = None
         self._acknowledging = False
         self._subscription = self.doc.observe(self._emitted)
 
@@ -117,7 +117,7 @@ class Room:
         journal up to `seq`.
 
         Raises:
-            Conflict: the client id it uses is already taken by other changes.
+            InvalidInput: it cannot be applied.
             Unavailable: the document broke on it and is being reloaded.
         """
         if message.update != EMPTY_UPDATE:
@@ -132,13 +132,13 @@ class Room:
         with self.doc.transaction(origin=author):
             apply(hunks, self.text, content)
 
-    def merge(self, update: bytes, agreement: Agreement) -> None:
+    def merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
         """Take a change that came from the disk, together with what is then agreed.
 
         It gets the number `seq + 1`. Both become durable at once, or not at all: one without the
-        other would double the change after a crash.
+        other would double the change after a crash. `merged`: see `Journal.agree`.
         """
-        self._agreement = agreement
+        self._agreement = agreement, merged
         try:
             self._apply(update, DISK, None)
         finally:
@@ -192,11 +192,13 @@ class Room:
         if update == EMPTY_UPDATE:
             return
         self.seq += 1
+        agreement, merged = self._take_agreement() or (None, "")
         self._journal.append(
             self.id,
             Update(self.seq, self._author, update),
             self._committed,
-            self._take_agreement(),
+            agreement,
+            merged,
         )
         self._log_rows += 1
         self._log_bytes += len(update)
@@ -211,7 +213,7 @@ class Room:
         self._outgoing.append(update)
         self.on_edit()
 
-    def _take_agreement(self) -> Agreement | None:
+    def _take_agreement(self) -> tuple[Agreement, str] | None:
         agreement, self._agreement = self._agreement, None
         return agreement
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 import structlog
 
@@ -24,12 +26,14 @@ from cloudide.collab.text import content_hash, decode, diff, document_of, encode
 from cloudide.errors import (
     AgentUnavailable,
     CloudIDEError,
+    EpochChanged,
     NotEditable,
     NotFound,
     PreconditionFailed,
+    Unavailable,
 )
 from cloudide.identity.permissions import Grant
-from cloudide.protocol.agent import FilesChanged, ReadFile, StatPaths
+from cloudide.protocol.agent import FilesChanged, ReadFile
 from cloudide.protocol.sync import DiskState
 from cloudide.settings import Settings
 
@@ -72,8 +76,8 @@ class Rooms(Listener):
         await self._tasks.__aenter__()
         self._agents.subscribe(self)
         self._ticking = [
-            self._tasks.create_task(self._watch_open_files()),
-            self._tasks.create_task(self._keep_alive()),
+            self._spawn(self._watch_open_files()),
+            self._spawn(self._keep_alive()),
         ]
         return self
 
@@ -120,6 +124,11 @@ class Rooms(Listener):
         entry.room.become(RoomState.OPEN)
         connection.join()
         return connection
+
+    def count(self) -> tuple[int, int]:
+        """How many rooms there are, and connections to them."""
+        rooms = [entry.room for entry in self._open.values()]
+        return len(rooms), sum(len(room.connections) for room in rooms)
 
     def is_open(self, workspace: str, path: str) -> bool:
         entry = self._open.get((workspace, path))
@@ -177,6 +186,10 @@ class Rooms(Listener):
             old = room.path
             room.path = target + old[len(source) :]
             del self._open[workspace, old]
+            if former := self._open.get((workspace, room.path)):
+                # Of a file that was deleted there.
+                former.room.close(EpochChanged.close_code, EpochChanged.title)
+                self._drop(former)
             self._open[workspace, room.path] = entry
             await self._journal.rename(room.id, room.path)
             room.close(NotFound.close_code, f"The file is now {room.path}.")
@@ -227,6 +240,8 @@ class Rooms(Listener):
         room = Room(workspace, path, record, self._journal, self._limits)
         peer = DiskPeer(room, record, self._agents, self._journal)
         entry = _Open(room, peer)
+        # From the start: a first look may already change the document.
+        room.on_broken = lambda error: self._broken(entry, error)
         if not new:
             try:
                 await peer.look()
@@ -239,21 +254,45 @@ class Rooms(Listener):
             if peer.deleted and not peer.dirty:
                 await self._journal.retire(room.id, room.clients())
                 raise NotFound(f"There is no file {path} in the workspace.")
+        if room.state is RoomState.CLOSED:
+            raise Unavailable("The document could not be loaded; try again shortly.")
         room.on_edit = peer.edited
         room.on_empty = lambda: self._empty(entry)
-        room.on_broken = lambda error: self._broken(entry, error)
         peer.on_replaced = lambda error: self._replaced(entry, error)
         self._open[workspace, path] = entry
-        entry.task = self._tasks.create_task(peer.run())
+        entry.task = self._spawn(self._run(entry))
         self._empty(entry)
         return entry
+
+    async def _run(self, entry: _Open) -> None:
+        try:
+            await entry.peer.run()
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A panic of the CRDT library is no Exception.
+            _log.error("room.broken", room=entry.room.id, error=repr(error))
+            self._broken(entry, error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose failure is logged and ends nothing but itself."""
+
+        async def run() -> None:
+            try:
+                await work
+            except CloudIDEError as error:
+                _log.warning("rooms.task_failed", task=work.__qualname__, error=error.message)
+            except Exception:
+                _log.exception("rooms.task_failed", task=work.__qualname__)
+
+        return self._tasks.create_task(run())
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────────
 
     def _empty(self, entry: _Open) -> None:
         """Nobody is in the room: unload it after a while, unless somebody comes."""
         if entry.unloading is None and entry.room.state is not RoomState.CLOSED:
-            entry.unloading = self._tasks.create_task(self._unload(entry))
+            entry.unloading = self._spawn(self._unload(entry))
 
     async def _unload(self, entry: _Open) -> None:
         room, peer = entry.room, entry.peer
@@ -306,14 +345,14 @@ class Rooms(Listener):
         """The file is no longer text that can be edited: the epoch ends."""
         entry.room.close(error.close_code, error.message)
         self._drop(entry)
-        self._tasks.create_task(self._journal.retire(entry.room.id, entry.room.clients()))
+        self._spawn(self._journal.retire(entry.room.id, entry.room.clients()))
 
     # ── what agents tell ────────────────────────────────────────────────────────────────────────
 
     def connected(self, agent: Agent) -> None:
         for entry in self._below(agent.workspace_id, ""):
             entry.peer.reconnected()
-        self._tasks.create_task(self._write_left_over(agent.workspace_id))
+        self._spawn(self._write_left_over(agent.workspace_id))
 
     def disconnected(self, workspace_id: str) -> None:
         for entry in self._below(workspace_id, ""):
@@ -345,8 +384,8 @@ class Rooms(Listener):
             for workspace, entries in workspaces.items():
                 with suppress(CloudIDEError):
                     agent = self._agents.agent(workspace)
-                    found = await agent.call(StatPaths([entry.room.path for entry in entries]))
-                    for entry, stat in zip(entries, found.stats, strict=True):
+                    found = await agent.stat([entry.room.path for entry in entries])
+                    for entry, stat in zip(entries, found, strict=True):
                         if stat != entry.peer.stat and not (stat is None and entry.peer.deleted):
                             entry.peer.hint()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 
 import fast_diff_match_patch
 import msgspec
@@ -147,3 +148,29 @@ def overlap(one: list[Hunk], other: list[Hunk]) -> bool:
         else:
             theirs += 1
     return False
+
+
+def is_stale(base: str, written: str, found: str) -> bool:
+    """Whether a program made `found` from `base`, not knowing that `written` had replaced it.
+
+    It shows none of the lines that `written` brought, however they may have been reformatted, and
+    holds again what `written` took away. A program that does know is far more common, so that any
+    trace of `written` speaks for it. A beginning of `written` is a file that is being written.
+    """
+    if written.startswith(found):
+        return False
+    before = Counter(base.split("\n"))
+    after = Counter(written.split("\n"))
+    now = Counter(found.split("\n"))
+    brought, removed = after - before, before - after
+    if not brought:
+        return bool(removed) and removed <= now
+    new = "".join(_letters(line) for line in found.split("\n") if line not in before)
+    return not any(
+        line in now - before or (_letters(line) and _letters(line) in new) for line in brought
+    )
+
+
+def _letters(line: str) -> str:
+    """What a formatter leaves of a line, wherever it breaks it."""
+    return "".join(char for char in line if char.isalnum())

@@ -1,0 +1,261 @@
+"""The journal: order, durability, failure, and what a reload finds."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloudide.collab.journal import BATCH, Agreement, Intent, Journal, RoomRecord, Update
+from cloudide.collab.text import document_of
+from cloudide.errors import CloudIDEError, StorageFull, Unavailable
+from cloudide.protocol.sync import FileFormat
+
+CRLF = FileFormat(bom=True, eol="\r\n")
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = Journal(tmp_path / "journal.sqlite")
+    await journal.start()
+    yield journal
+    await journal.close()
+
+
+async def create(journal: Journal, path: str = "a.txt", text: str = "one\n") -> RoomRecord:
+    document, body = document_of()
+    body += text
+    update = document.get_update()
+    return await journal.create("w", path, "epoch", FileFormat(), update, "hash")
+
+
+async def load(journal: Journal, path: str = "a.txt") -> RoomRecord:
+    record = await journal.load("w", path)
+    assert record is not None
+    return record
+
+
+def text_of(record: RoomRecord) -> str:
+    updates = [data for _, data in record.updates]
+    _, body = document_of(*([record.snapshot] if record.snapshot else []), *updates)
+    return str(body)
+
+
+class Outcomes:
+    """What `append` reported, in order."""
+
+    def __init__(self, wanted: int) -> None:
+        self.reported: list[tuple[int, BaseException | None]] = []
+        self.complete = asyncio.Event()
+        self._wanted = wanted
+
+    def __call__(self, seq: int, error: BaseException | None) -> None:
+        self.reported.append((seq, error))
+        if len(self.reported) == self._wanted:
+            self.complete.set()
+
+
+async def test_a_room_begins_with_its_text_and_an_agreement(journal: Journal) -> None:
+    record = await create(journal)
+    assert record.agreement == Agreement("hash", 1)
+    assert text_of(record) == "one\n"
+    assert await load(journal) == record
+    assert await journal.load("w", "b.txt") is None
+    assert await journal.load("v", "a.txt") is None
+
+
+async def test_updates_are_reported_in_the_order_they_were_queued(journal: Journal) -> None:
+    record = await create(journal)
+    count = 3 * BATCH
+    outcomes = Outcomes(count)
+    for seq in range(2, count + 2):
+        journal.append(record.id, Update(seq, "ada", b"%d" % seq), outcomes)
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert outcomes.reported == [(seq, None) for seq in range(2, count + 2)]
+    updates = (await load(journal)).updates
+    assert [seq for seq, _ in updates] == list(range(1, count + 2))
+
+
+async def test_what_was_reported_is_there_after_a_close_and_what_was_queued_too(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+    await journal.start()
+    record = await create(journal)
+    outcomes = Outcomes(1000)
+    for seq in range(2, 100):
+        journal.append(record.id, Update(seq, "ada", b"x"), outcomes)
+    await journal.close()
+    journal = Journal(tmp_path / "journal.sqlite")
+    await journal.start()
+    assert len((await load(journal)).updates) == 99
+    await journal.close()
+
+
+async def test_an_agreement_comes_with_its_update_or_not_at_all(journal: Journal) -> None:
+    record = await create(journal)
+    outcomes = Outcomes(2)
+    agreement = Agreement("new", 1, (2,), CRLF)
+    await journal.intend(record.id, Intent("other", 1))
+    journal.append(record.id, Update(2, "disk", b"x"), outcomes, agreement)
+    await journal.barrier()
+    now = await load(journal)
+    assert now.agreement == agreement
+    assert now.format == CRLF
+    assert now.intents == []
+    assert now.former == []
+    # The number is taken: neither the update nor its agreement.
+    journal.append(record.id, Update(2, "disk", b"y"), outcomes, Agreement("lost", 2))
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert isinstance(outcomes.reported[1][1], Unavailable)
+    assert (await load(journal)).agreement == agreement
+
+
+async def test_intents_are_kept_until_they_are_settled_or_withdrawn(journal: Journal) -> None:
+    record = await create(journal)
+    await journal.intend(record.id, Intent("a", 1))
+    await journal.intend(record.id, Intent("b", 1))
+    await journal.withdraw(record.id, Intent("a", 1))
+    assert (await load(journal)).intents == [Intent("b", 1)]
+    await journal.agree(record.id, Agreement("b", 1))
+    now = await load(journal)
+    assert now.intents == []
+    assert [each.agreement.hash for each in now.former] == ["hash"]
+
+
+async def test_a_failed_commit_is_reported_and_the_next_one_works(
+    journal: Journal, tmp_path: Path
+) -> None:
+    record = await create(journal)
+    outside = apsw.Connection(str(tmp_path / "journal.sqlite"))
+    outside.execute(
+        "CREATE TRIGGER broken BEFORE INSERT ON updates WHEN NEW.author = 'mallory'"
+        " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    )
+    outside.close()
+    outcomes = Outcomes(2)
+    journal.append(record.id, Update(2, "mallory", b"x"), outcomes)
+    journal.append(record.id, Update(3, "mallory", b"y"), outcomes)
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert all(isinstance(error, Unavailable) for _, error in outcomes.reported)
+    assert [seq for seq, _ in (await load(journal)).updates] == [1]
+    outcomes = Outcomes(1)
+    journal.append(record.id, Update(2, "ada", b"x"), outcomes)
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert outcomes.reported == [(2, None)]
+
+
+async def test_a_full_disk_has_its_own_error(journal: Journal) -> None:
+    record = await create(journal)
+
+    def fill(db: apsw.Connection) -> None:
+        pages = db.pragma("page_count")
+        assert isinstance(pages, int)
+        db.pragma("max_page_count", pages)
+
+    await journal._call(fill)
+    outcomes = Outcomes(1)
+    journal.append(record.id, Update(2, "ada", b"x" * 100_000), outcomes)
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert isinstance(outcomes.reported[0][1], StorageFull)
+    with pytest.raises(StorageFull):
+        await journal.create("w", "b", "e", FileFormat(), b"x" * 100_000, "hash")
+
+    await journal._call(lambda db: db.pragma("max_page_count", 1 << 30))
+    outcomes = Outcomes(1)
+    journal.append(record.id, Update(2, "ada", b"x" * 100_000), outcomes)
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert outcomes.reported == [(2, None)]
+
+
+async def test_a_journal_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(b"this is no database, but long enough " * 99)
+    with pytest.raises(CloudIDEError, match=r"journal\.sqlite"):
+        await Journal(tmp_path / "journal.sqlite").start()
+
+
+async def test_retired_rooms_are_remembered_by_who_wrote_in_them(journal: Journal) -> None:
+    record = await create(journal)
+    await journal.retire(record.id, {5, 6})
+    assert await journal.load("w", "a.txt") is None
+    again = await create(journal)
+    assert again.id != record.id
+    assert again.retired_clients == {5, 6}
+    assert (await create(journal, "b.txt")).retired_clients == frozenset()
+
+
+async def test_a_renamed_room_takes_the_place_of_one_that_was_left(journal: Journal) -> None:
+    record = await create(journal)
+    await create(journal, "b.txt", "other")
+    await journal.rename(record.id, "b.txt")
+    assert await journal.load("w", "a.txt") is None
+    assert (await load(journal, "b.txt")).id == record.id
+
+
+async def test_only_rooms_with_something_unwritten_are_unwritten(journal: Journal) -> None:
+    record = await create(journal)
+    await create(journal, "b.txt")
+    assert await journal.unwritten("w") == []
+    journal.append(record.id, Update(2, "ada", b"x"), lambda seq, error: None)
+    assert await journal.unwritten("w") == ["a.txt"]
+    await journal.agree(record.id, Agreement("h", 2))
+    assert await journal.unwritten("w") == []
+
+
+async def test_a_snapshot_that_is_not_the_text_is_not_taken(journal: Journal) -> None:
+    record = await create(journal)
+    await journal.compact(record.id, 1, record.updates[0][1], "something else")
+    assert (await load(journal)) == record
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 6), st.text(max_size=6)),
+        min_size=1,
+        max_size=40,
+    ),
+    folds=st.sets(st.integers(1, 40), max_size=4),
+)
+def test_folding_equals_replay(edits: list[tuple[int, int, str]], folds: set[int]) -> None:
+    """Whatever was folded when, a reload gives the same text and the same state."""
+
+    async def run(directory: Path) -> None:
+        journal = Journal(directory / "journal.sqlite")
+        await journal.start()
+        try:
+            record = await create(journal)
+            document, body = document_of(record.updates[0][1])
+            emitted: list[bytes] = []
+            subscription = document.observe(lambda event: emitted.append(event.update))
+            for seq, (place, length, insertion) in enumerate(edits, start=2):
+                content = str(body)
+                start = min(place, len(content))
+                end = min(start + length, len(content))
+                offset = len(content[:start].encode())
+                with document.transaction():
+                    if end > start:
+                        del body[offset : offset + len(content[start:end].encode())]
+                    body.insert(offset, insertion + ".")
+                (update,) = emitted
+                emitted.clear()
+                journal.append(record.id, Update(seq, "ada", update), lambda seq, error: None)
+                if seq in folds:
+                    await journal.compact(record.id, seq, document.get_update(), str(body))
+            document.unobserve(subscription)
+            loaded = await load(journal)
+            assert text_of(loaded) == str(body)
+            last = max((seq for seq in folds if 2 <= seq < len(edits) + 2), default=0)
+            assert loaded.snapshot_seq == last
+            assert [seq for seq, _ in loaded.updates] == list(range(last + 1, len(edits) + 2))
+        finally:
+            await journal.close()
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(run(Path(directory)))
