@@ -21,8 +21,8 @@ format:
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: prepare  ## every benchmark, peers side by side
-	.venv/bin/python -m bench $(ARGS)
+bench:  ## every benchmark, peers side by side
+	@$(PYTHON) scripts/bootstrap.py bench $(ARGS)
 
 soak:  ## every promise in full; takes hours
 	@CLOUDIDE_SOAK=1 $(PYTHON) scripts/bootstrap.py test $(ARGS)

@@ -1,0 +1,1 @@
+"""Benchmarks: what a user feels, each measured beside its peers in the same run."""

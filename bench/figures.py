@@ -1,0 +1,112 @@
+"""Figures of a benchmark: percentiles, ratios, and how they are shown and kept."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "RESULTS.md"
+
+
+class Series(msgspec.Struct):
+    """One thing measured: values in milliseconds, in rounds that alternated with the peers'."""
+
+    name: str
+    rounds: list[list[float]] = []
+    compared: bool = True  # whether a ratio to the first series means anything
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.rounds))
+
+    def percentile(self, percent: float) -> float:
+        """The median of the rounds' percentiles, so that one disturbed round does not decide."""
+        return statistics.median(_percentile(values, percent) for values in self.rounds)
+
+
+class Quantity(msgspec.Struct):
+    """One thing weighed, such as memory, and the most it may be."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float
+
+
+class Report(msgspec.Struct):
+    """The outcome of one benchmark; the first series is ours, with `target` as its p50 in ms."""
+
+    title: str
+    conditions: str
+    series: list[Series] = []
+    quantities: list[Quantity] = []
+    target: float = 0.0
+
+    def table(self) -> str:
+        return "\n".join(self._times() if self.series else self._quantities())
+
+    def _times(self) -> list[str]:
+        ours = self.series[0]
+        rows = [
+            "| | p50 ms | p99 ms | count | CloudIDE ÷ this, p50 |",
+            "|---|--:|--:|--:|--:|",
+        ]
+        for each in self.series:
+            half = each.percentile(50)
+            if each is ours:
+                ratio = f"target ≤ {self.target:g} ms" if self.target else ""
+            else:
+                ratio = f"{ours.percentile(50) / half:.2f}" if each.compared else ""
+            name = f"**{each.name}**" if each is ours else each.name
+            rows.append(
+                f"| {name} | {half:.2f} | {each.percentile(99):.2f} | {each.count} | {ratio} |"
+            )
+        return rows
+
+    def _quantities(self) -> list[str]:
+        return [
+            "| | measured | limit |",
+            "|---|--:|--:|",
+            *(
+                f"| {each.name} | {each.value:.1f} {each.unit} | {each.limit:g} {each.unit} |"
+                for each in self.quantities
+            ),
+        ]
+
+
+def keep(report: Report, command: str) -> None:
+    """Append a report to RESULTS.md, with all that is needed to judge it."""
+    load = os.getloadavg()[0]
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    lines = [
+        f"## {report.title}",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}, {machine}, "
+        f"load {load:.1f} at the end; `{command}`. {report.conditions}",
+        "",
+        report.table(),
+        "",
+    ]
+    with RESULTS.open("a") as file:
+        file.write("\n".join(["", *lines]))
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "cloudide"], check=False)
+    return f"{commit} with changes" if changed.returncode else commit
