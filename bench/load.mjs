@@ -1,12 +1,12 @@
 // Acknowledgements under load: many clients in several rooms, each typing at its own pace.
-// Argument: JSON {connections: [[connection, count]], rate (edits/s of all), seconds}.
+// Argument: JSON {connections: [[connection, count]], rate (edits/s of all), warm, seconds}.
 // Prints JSON {acknowledgements, edits, seconds}.
 
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from './client.mjs'
 
-const { connections, rate, seconds } = JSON.parse(process.argv[2])
+const { connections, rate, warm, seconds } = JSON.parse(process.argv[2])
 
 const rooms = []
 for (const [connection, count] of connections) {
@@ -18,14 +18,14 @@ for (const [connection, count] of connections) {
 }
 // Neighbours in time are in different rooms, as people are.
 const clients = rooms[0].flatMap((_, index) => rooms.map((room) => room[index]))
-for (const client of clients) client.acknowledgements.length = 0
 
-const began = performance.now()
+const began = performance.now() + warm * 1000
 const total = rate * seconds
-for (let edit = 0; edit < total; edit++) {
+for (let edit = -rate * warm; edit < total; edit++) {
+  if (edit === 0) for (const client of clients) client.acknowledgements.length = 0
   const due = began + (edit / rate) * 1000
   if (due > performance.now()) await sleep(Math.max(1, due - performance.now()))
-  const client = clients[edit % clients.length]
+  const client = clients[(edit + rate * warm) % clients.length]
   client.text.insert(client.text.length, 'x')
 }
 const took = (performance.now() - began) / 1000
