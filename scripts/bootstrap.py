@@ -65,9 +65,9 @@ def main(mode: str, arguments: list[str]) -> int:
     ensure_venv({"test": ["dev"], "lint": ["dev"], "bench": ["dev", "bench"]}.get(mode, []))
     node_path = ensure_node()
     build_frontend(node_path)
-    if mode == "test":
-        install_modules(YJS_TESTS, "the Yjs clients for the tests", node_path)
     os.environ["PATH"] = os.pathsep.join([*node_path, str(BIN), PATH])
+    if mode == "test":
+        install_modules(os.environ["PATH"], YJS_TESTS)
     if mode == "serve":
         sys.stdout.flush()
         os.execv(BIN / "cloudide", ["cloudide", "serve", *arguments])  # noqa: S606
@@ -255,7 +255,7 @@ def has_node(path: str) -> bool:
 def build_frontend(node_path: list[str]) -> None:
     """`cloudide/web/dist`, rebuilt when a source of it changed."""
     path = os.pathsep.join([*node_path, PATH])
-    install_modules(FRONTEND, "the front end's packages", node_path)
+    install_modules(path)
     wanted = digest(FRONTEND)
     if is_fresh("frontend", wanted) and (BUILT_FRONTEND / "index.html").exists():
         return
@@ -265,15 +265,14 @@ def build_frontend(node_path: list[str]) -> None:
     remember("frontend", digest(FRONTEND))
 
 
-def install_modules(folder: Path, what: str, node_path: list[str]) -> None:
-    """`node_modules` exactly as the folder's lock file says."""
+def install_modules(path: str, folder: Path = FRONTEND, *options: str) -> None:
+    """The npm packages that a folder's lock file names."""
     lock = digest(folder / "package-lock.json")
-    stamp = "node-modules" if folder == FRONTEND else f"node-modules-{folder.name}"
+    stamp = f"node-modules-{folder.name}"
     if is_fresh(stamp, lock) and (folder / "node_modules").exists():
         return
-    path = os.pathsep.join([*node_path, PATH])
-    with step(f"Installing {what}"):
-        run(["npm", "ci", "--no-audit", "--no-fund"], "npm", folder, {"PATH": path})
+    with step(f"Installing the npm packages of {folder.name}"):
+        run(["npm", "ci", "--no-audit", "--no-fund", *options], "npm", folder, {"PATH": path})
     remember(stamp, lock)
 
 
