@@ -9,9 +9,8 @@
   intent is journalled, and with it everything before: the disk never sees what the journal has
   not. What the write displaced, if it is not what was agreed, is merged before it goes.
 
-A program that read the file, took its time and wrote it back did not mean to undo what the room
-wrote meanwhile. So a foreign content without a trace of our last writes is compared with what was
-agreed before them, and the change is taken from the base it is nearest to.
+A program that took its time between reading and writing is recognised, and its change taken from
+what it had read (`ancestors.py`).
 
 Bytes on disk are told apart by hash: *agreed* (nothing happened), *an intent* (our own write, whose
 answer was lost), *the room* (somebody wrote what we have) or *foreign* (a change to merge).
@@ -22,15 +21,14 @@ One task runs all this for a room, so that its steps never overlap.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import Callable
 
 import msgspec
 import structlog
-from pycrdt import Doc, Text
+from pycrdt import Text
 
 from cloudide.agents.hub import Agents
+from cloudide.collab.ancestors import Ancestors
 from cloudide.collab.journal import Agreement, Intent, Journal, RoomRecord
 from cloudide.collab.room import Room, RoomState
 from cloudide.collab.text import (
@@ -41,7 +39,6 @@ from cloudide.collab.text import (
     diff,
     document_of,
     encode,
-    is_stale,
     overlap,
 )
 from cloudide.errors import (
@@ -67,10 +64,6 @@ from cloudide.protocol.sync import DiskState, Notice
 _log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2.0
-# A program may take so long between reading and writing (a formatter takes about a second).
-REMEMBERED_SECONDS = 10.0
-REMEMBERED_STATES = 16
-REMEMBERED_BYTES = 4 * 1024 * 1024
 
 
 class DiskPeer:
@@ -85,18 +78,14 @@ class DiskPeer:
         self._agents = agents
         self._journal = journal
         self._intents = {
-            intent.hash: _Intended(intent, _state_at(record, intent.upto).get_update())
+            intent.hash: _Intended(intent, record.state_at(intent.upto).get_update())
             for intent in record.intents
         }
         self._merged: set[str] = set(record.merged)
         agreed = record.agreement
-        self._replica = _state_at(record, agreed.upto, agreed.extras)
+        self._replica = record.state_at(agreed.upto, agreed.extras)
         self._replica_text = self._replica.get(CONTENT, type=Text)
-        self._past: deque[_Past] = deque(maxlen=REMEMBERED_STATES)
-        for former in record.former[-REMEMBERED_STATES:]:
-            state = _state_at(record, former.agreement.upto, former.agreement.extras)
-            text = str(state.get(CONTENT, type=Text))
-            self._past.append(_Past(former.until, former.agreement, text, state.get_update()))
+        self._ancestors = Ancestors(record)
         self._swaps = True  # look, once, for what an interrupted write left behind
         self._look = False
         self._hurry = False
@@ -404,35 +393,18 @@ class DiskPeer:
         return "room" if hash == content_hash(encode(str(room.text), room.format)) else "foreign"
 
     def _remember(self) -> None:
-        """What is agreed is about to change: keep it for a while."""
+        """What is agreed is about to change."""
         state = self._replica.get_update()
-        if len(state) <= REMEMBERED_BYTES:
-            text = str(self._replica_text)
-            self._past.append(_Past(time.time(), self.agreement, text, state))
-            while sum(len(past.state) for past in self._past) > REMEMBERED_BYTES:
-                self._past.popleft()
+        self._ancestors.remember(self.agreement, str(self._replica_text), state)
 
     def _rebase(self, hash: str, disk: str, written: float) -> None:
-        """Go back to an earlier agreement if `disk` was made from that one.
-
-        Only what was agreed shortly before it was written counts; the server may have been down
-        in between.
-        A content that was agreed before, unchanged, is a change back on purpose.
-        """
-        earliest = min(time.time(), written) - REMEMBERED_SECONDS
-        recent = [past for past in self._past if past.until >= earliest]
-        if any(past.agreement.hash == hash for past in recent):
-            return
-        agreed = str(self._replica_text)
-        stale = [past for past in recent if is_stale(past.text, agreed, disk)]
-        if not stale:
-            return
-        base = min(stale, key=lambda past: _distance(past.text, disk))
-        if _distance(base.text, disk) < _distance(agreed, disk):
+        """Go back to an earlier agreement if `disk` was made from that one."""
+        ancestor = self._ancestors.of(hash, disk, str(self._replica_text), written)
+        if ancestor is not None:
             self.agreement = msgspec.structs.replace(
-                base.agreement, hash=self.agreement.hash, format=self.agreement.format
+                ancestor.agreement, hash=self.agreement.hash, format=self.agreement.format
             )
-            self._replica, self._replica_text = document_of(base.state)
+            self._replica, self._replica_text = document_of(ancestor.state)
 
     def _diff(self, disk: str) -> bytes | None:
         """The update that brings the agreed state to `disk`, without what the room has already.
@@ -463,7 +435,7 @@ class DiskPeer:
     def _merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
         """Put a change from the disk into the room; the agreement becomes durable with it."""
         self.room.merge(update, agreement, merged)
-        self._past.clear()  # only what the room wrote may be unknown to a program
+        self._ancestors.forget()  # only what the room wrote may be unknown to a program
         self._settle(agreement, merged)
 
     def _agreement_after(self, hash: str, seq: int) -> Agreement:
@@ -503,7 +475,7 @@ class DiskPeer:
             await self._journal.compact(
                 room.id, self.agreement.upto, self._replica.get_update(), str(self._replica_text)
             )
-            self._past.clear()  # what was folded cannot be told apart any more
+            self._ancestors.forget()  # what was folded cannot be told apart any more
             room.log_folded()
 
 
@@ -516,29 +488,8 @@ def _finish(rounds: list[asyncio.Future[None]], error: CloudIDEError | None) -> 
                 round_.set_exception(error)
 
 
-class _Past(msgspec.Struct, frozen=True):
-    """What was agreed until `until` (seconds since the epoch)."""
-
-    until: float
-    agreement: Agreement
-    text: str
-    state: bytes
-
-
-def _distance(one: str, other: str) -> int:
-    """How many characters a change from one text to the other touches."""
-    return sum(hunk.end - hunk.start + len(hunk.text) for hunk in diff(one, other))
-
-
 class _Intended(msgspec.Struct, frozen=True):
     """An intent, and the document's state that the write was to bring to the disk."""
 
     intent: Intent
     state: bytes
-
-
-def _state_at(record: RoomRecord, upto: int, extras: tuple[int, ...] = ()) -> Doc[Text]:
-    snapshot = [record.snapshot] if record.snapshot else []
-    updates = [data for seq, data in record.updates if seq <= upto or seq in extras]
-    document, _ = document_of(*snapshot, *updates)
-    return document

@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 import structlog
+from pycrdt import Doc, Text
 
 from cloudide.collab.text import document_of
 from cloudide.errors import StorageFull, Unavailable
@@ -114,6 +115,13 @@ class RoomRecord(msgspec.Struct, frozen=True):
     former: list[Former]
     merged: frozenset[str] = frozenset()
     retired_clients: frozenset[int] = frozenset()
+
+    def state_at(self, upto: int, extras: tuple[int, ...] = ()) -> Doc[Text]:
+        """The document as it was after update `upto`, with the later updates `extras`."""
+        snapshot = [self.snapshot] if self.snapshot else []
+        updates = [data for seq, data in self.updates if seq <= upto or seq in extras]
+        document, _ = document_of(*snapshot, *updates)
+        return document
 
 
 class _Operation(msgspec.Struct):
