@@ -104,13 +104,15 @@ class Accounts:
             NameNeeded: there is no account yet and no name was given; the token stays usable.
         """
         async with self._database.begin() as db:
-            found = await db.execute(
-                select(sign_in_tokens.c.hash).where(
+            # Taken first: of several requests at the same moment only one finds it. An error below
+            # puts it back.
+            taken = await db.execute(
+                delete(sign_in_tokens).where(
                     sign_in_tokens.c.hash == digest(token),
                     sign_in_tokens.c.expires_at > time.time(),
                 )
             )
-            if found.first() is None:
+            if not taken.rowcount:
                 raise NotSignedIn(
                     "This sign-in link was used or has expired. Start `cloudide serve` again, or "
                     "run `cloudide user sign-in`, for a new one."
@@ -130,7 +132,6 @@ class Accounts:
                 user = _user(values)
             else:
                 user = _user(row._mapping)
-            await db.execute(delete(sign_in_tokens))
         return user, await self.create_session(user.id)
 
     async def create_guest(self, name: str) -> User:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from sqlalchemy import Select, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from cloudide.errors import Conflict, NotFound
 from cloudide.identity.accounts import digest, new_secret
@@ -125,10 +127,9 @@ class Membership:
 
     async def accept(self, invite: Invite, user: str) -> Role:
         """Become a member; somebody who is one already keeps their role."""
-        role = await self.role(invite.workspace, user)
-        if role is None:
+        with suppress(IntegrityError):
             await self.add(invite.workspace, user, invite.role)
-        return role or invite.role
+        return await self.role(invite.workspace, user) or invite.role
 
 
 def _invites() -> Select[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from cloudide.errors import Unavailable
@@ -37,7 +37,7 @@ class Database:
         try:
             if await self._revision() != HEAD:
                 await asyncio.to_thread(self._upgrade)
-        except OperationalError as error:
+        except DatabaseError as error:
             raise Unavailable(f"The database {self._path} cannot be opened: {error}") from error
 
     async def close(self) -> None:
