@@ -46,6 +46,7 @@ async def measure(options: Namespace) -> list[Report]:
         f"{clients} clients in {ROOMS} files, {RATE:,} edits/s in all, {rounds} rounds of "
         f"{seconds} s after {WARM} s to warm up; all clients in one process on core {CLIENT_CORE}, "
         f"the server on core {SERVER_CORE}; each edit goes to {CLIENTS_PER_ROOM - 1} others. "
-        f"The server was busy {busy / took:.0%} of the time, joining included. Promise: p99 ≤ 50 ms."
+        f"The server was busy {busy / took:.0%} of the time, joining included. "
+        "Promise: p99 ≤ 50 ms."
     )
     return [Report("Acknowledgement under load", conditions, [durable])]
