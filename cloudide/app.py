@@ -26,7 +26,7 @@ from cloudide.terminals.terminals import Terminals
 from cloudide.web.access import Edge
 from cloudide.web.attendance import Attendance
 from cloudide.web.live import LiveSockets
-from cloudide.web.openapi import spec
+from cloudide.web.openapi import register
 from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
 from cloudide.web.routes import routes
 from cloudide.web.services import Services
@@ -112,7 +112,7 @@ def application(services: Services) -> Starlette:
         },
     )
     app.state.services = services
-    spec.register(app)
+    register(app.routes)
     return app
 
 

@@ -21,6 +21,7 @@ One task runs all this for a room, so that its steps never overlap.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -28,7 +29,7 @@ import structlog
 from pycrdt import Text
 
 from cloudide.agents.hub import Agents
-from cloudide.collab.ancestors import Ancestors
+from cloudide.collab.ancestors import Ancestor, Ancestors
 from cloudide.collab.journal import Agreement, Intent, Journal, RoomRecord
 from cloudide.collab.room import Room, RoomState
 from cloudide.collab.text import (
@@ -267,7 +268,7 @@ class DiskPeer:
         else:
             room.format = format
             self._rebase(hash, text, written)
-            if update := self._diff(text):
+            if update := self._diff(text, self._replica.get_update()):
                 self._replica.apply_update(update)
                 self._merge(update, self._agreement_after(hash, room.seq + 1))
             if str(room.text) == text:
@@ -365,8 +366,9 @@ class DiskPeer:
             raise
         if format != self.agreement.format:
             room.format = format  # they converted the file; the next write does it again
-        update = self._diff(text)
         merged = content_hash(swap.content)
+        base = self._ancestor(merged, text, time.time())
+        update = self._diff(text, base.state if base else self._replica.get_update())
         if agreement is None or state is None:
             if intended := self._intents.get(disk_hash):
                 upto, before = intended.intent.upto, self.agreement.format
@@ -399,22 +401,25 @@ class DiskPeer:
 
     def _rebase(self, hash: str, disk: str, written: float) -> None:
         """Go back to an earlier agreement if `disk` was made from that one."""
-        ancestor = self._ancestors.of(hash, disk, str(self._replica_text), written)
-        if ancestor is not None:
+        if ancestor := self._ancestor(hash, disk, written):
             self.agreement = msgspec.structs.replace(
                 ancestor.agreement, hash=self.agreement.hash, format=self.agreement.format
             )
             self._replica, self._replica_text = document_of(ancestor.state)
 
-    def _diff(self, disk: str) -> bytes | None:
-        """The update that brings the agreed state to `disk`, without what the room has already.
+    def _ancestor(self, hash: str, disk: str, written: float) -> Ancestor | None:
+        return self._ancestors.of(hash, disk, str(self._replica_text), written)
 
-        It is made on a copy of the replica, whose client id is fresh. None: nothing is left.
+    def _diff(self, disk: str, base: bytes) -> bytes | None:
+        """The update that brings the state `base` to `disk`, without what the room has already.
+
+        It is made on a document of its own, whose client id is fresh. None: nothing is left.
         """
         room = self.room
-        agreed = str(self._replica_text)
+        copy, text = document_of(base)
+        agreed = str(text)
         hunks = diff(agreed, disk)
-        mine = diff(agreed, str(room.text)) if self.dirty else []
+        mine = diff(agreed, str(room.text))
         have = set(mine)
         wanted = [hunk for hunk in hunks if hunk not in have]
         if not wanted:
@@ -426,7 +431,6 @@ class DiskPeer:
                     "look at the place."
                 )
             )
-        copy, text = document_of(self._replica.get_update())
         before = copy.get_state()
         with copy.transaction():
             apply(wanted, text, agreed)

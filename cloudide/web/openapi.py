@@ -6,14 +6,16 @@ Handlers name their bodies with `describe`; SpecTree collects them. Bodies are d
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from spectree import Response as Answers
 from spectree import SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 import cloudide
 from cloudide.web.bodies import json_response
@@ -34,6 +36,15 @@ def describe(
 ) -> Callable[[Handler], Handler]:
     """Describe a handler: its JSON body, and for each status (`HTTP_201=…`) the answer's shape."""
     return spec.validate(json=body, resp=Answers(**answers), tags=[tag], skip_validation=True)
+
+
+def register(routes: Sequence[BaseRoute]) -> None:
+    """Say which routes there are to describe."""
+    # An application of its own: SpecTree adds pages to the one it is given, and knows no websockets.
+    described = [
+        route for route in routes if isinstance(route, Route) and route.path.startswith("/api/v1/")
+    ]
+    spec.register(Starlette(routes=described))
 
 
 async def document(request: Request) -> Response:

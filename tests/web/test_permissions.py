@@ -1,0 +1,191 @@
+"""Every route and socket × every kind of person: who may, and who may not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from server import Api
+from site_of_people import ROLES, People, first_word
+
+from cloudide.web import routes
+
+EVERYBODY = set(ROLES)
+SIGNED_IN = EVERYBODY - {"anonymous"}
+MEMBERS = SIGNED_IN - {"stranger"}
+EDITORS = MEMBERS - {"viewer"}
+OWNERS = EDITORS - {"editor"}
+WORKSPACE = routes.WORKSPACE
+
+# Who may do it, and a body for those who have to send one.
+TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
+    ("GET", "/healthz"): (EVERYBODY, None),
+    ("GET", "/readyz"): (EVERYBODY, None),
+    ("GET", "/metrics"): (EVERYBODY, None),
+    ("GET", "/api/openapi.json"): (EVERYBODY, None),
+    ("GET", "/api/v1/session"): (SIGNED_IN, None),
+    ("POST", "/api/v1/session"): (EVERYBODY, "wrong token"),
+    ("DELETE", "/api/v1/session"): (EVERYBODY, None),
+    ("GET", "/api/v1/images"): (SIGNED_IN, None),
+    ("GET", "/api/v1/workspaces"): (SIGNED_IN, None),
+    ("POST", "/api/v1/workspaces"): (OWNERS, {"name": "x", "image": "missing"}),
+    ("GET", WORKSPACE): (MEMBERS, None),
+    ("DELETE", WORKSPACE): (OWNERS, None),
+    ("POST", f"{WORKSPACE}/start"): (EDITORS, None),
+    ("POST", f"{WORKSPACE}/stop"): (EDITORS, None),
+    ("POST", f"{WORKSPACE}/restart"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/events"): (MEMBERS, None),
+    ("PUT", f"{WORKSPACE}/archive"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/tree"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/move"): (EDITORS, {"from": "missing", "to": "there"}),
+    ("GET", f"{WORKSPACE}/files/{{path:path}}"): (MEMBERS, None),
+    ("PUT", f"{WORKSPACE}/files/{{path:path}}"): (EDITORS, None),
+    ("DELETE", f"{WORKSPACE}/files/{{path:path}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/terminals"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/terminals"): (EDITORS, {"command": ["true"]}),
+    ("DELETE", f"{WORKSPACE}/terminals/{{terminal}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/members"): (MEMBERS, None),
+    ("DELETE", f"{WORKSPACE}/members/{{user}}"): (OWNERS, None),
+    ("POST", "/api/v1/invites"): (OWNERS, "invite"),
+    ("GET", "/api/v1/invites"): (OWNERS, None),
+    ("DELETE", "/api/v1/invites/{invite}"): (OWNERS, None),
+    ("POST", "/api/v1/invites/preview"): (EVERYBODY, {"token": "wrong"}),
+    ("POST", "/api/v1/invites/accept"): (EVERYBODY, {"token": "wrong"}),
+}
+SOCKETS: dict[str, set[str]] = {
+    "/api/v1/events": SIGNED_IN,
+    f"{WORKSPACE}/collab/{{path:path}}": MEMBERS,
+    f"{WORKSPACE}/terminals/{{terminal}}": MEMBERS,
+}
+# These end or replace the container, so that they are tried on a workspace of their own.
+ENDING = {
+    ("DELETE", WORKSPACE),
+    ("POST", f"{WORKSPACE}/start"),
+    ("POST", f"{WORKSPACE}/stop"),
+    ("POST", f"{WORKSPACE}/restart"),
+}
+SIGNING = {("POST", "/api/v1/session"), ("DELETE", "/api/v1/session")}
+
+
+def test_every_route_is_in_the_table() -> None:
+    assert [(each.method, each.path) for each in routes.ENDPOINTS] == list(TABLE)
+    assert [socket.path for socket in routes.SOCKETS] == list(SOCKETS)
+
+
+def expected(role: str, allowed: set[str], path: str) -> set[int] | None:
+    """The statuses that refuse this person; None: they may."""
+    if role in allowed:
+        return None
+    if role == "anonymous":
+        return {401}
+    # Who is not a member must not learn whether a workspace exists.
+    return {404} if role == "stranger" and path != "/api/v1/workspaces" else {403}
+
+
+async def status_of(api: Api, method: str, path: str, body: object) -> int:
+    """The status alone; the events never end, so nothing is read of them."""
+    content = json.dumps(body).encode() if body is not None else b""
+    async with api.http.stream(method, path, content=content) as response:
+        return response.status_code
+
+
+@pytest.fixture(scope="module")
+async def filled(people: People) -> dict[str, str]:
+    """What the paths name."""
+    await people["owner"].write(people.workspace, "there.txt", "text")
+    sleep = {"command": ["sleep", "infinity"]}
+    terminal = await people["owner"].post(f"{people.root}/terminals", json=sleep)
+    return {
+        "{workspace}": people.workspace,
+        "{path:path}": "there.txt",
+        "{terminal}": terminal["id"],
+        "{user}": "somebody",
+        "{invite}": "missing",
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_routes(people: People, filled: dict[str, str], role: str) -> None:
+    wrong: list[str] = []
+    own = await people["owner"].create(f"to be ended by {role}")
+    if role in ("viewer", "editor"):
+        token = {"token": await people.invite(role, own)}
+        await people[role].post("/api/v1/invites/accept", json=token)
+    body = {"workspace": people.workspace, "role": "viewer"}
+    made = await people["owner"].post("/api/v1/invites", json=body)
+    # The workspace is deleted last; a missing file or terminal is as good as one that is there.
+    order = sorted(TABLE, key=lambda key: (key == ("DELETE", WORKSPACE), key in SIGNING))
+    for method, path in order:
+        allowed, content = TABLE[method, path]
+        if content == "wrong token":
+            content = {"token": "wrong"}
+        elif content == "invite":
+            content = body
+        if (method, path) == ("DELETE", "/api/v1/session") and role != "anonymous":
+            continue  # tested with the sessions; here it would end the person's own
+        names = {**filled, "{invite}": made["id"]}
+        if (method, path) in ENDING:
+            names["{workspace}"] = own
+        if method == "DELETE" and "terminals" in path:
+            names["{terminal}"] = "missing"
+        if method == "DELETE" and path.endswith("{path:path}"):
+            names["{path:path}"] = "missing"
+        target = path
+        for name, value in names.items():
+            target = target.replace(name, value)
+        if (method, path) == ("GET", "/api/v1/invites"):
+            target += f"?workspace={people.workspace}"
+        refusal = expected(role, allowed, path)
+        if (method, path) == ("DELETE", WORKSPACE) and refusal is None:
+            await people[role].remove(own)
+            continue
+        status = await status_of(people[role], method, target, content)
+        if (method, path) == ("POST", "/api/v1/session"):
+            right = status == 401  # the token is wrong, whoever sends it
+        elif refusal is None:
+            right = status not in (401, 403) and status < 500
+        else:
+            right = status in refusal
+        if not right:
+            wrong.append(f"{method} {path}: {status}")
+    assert not wrong
+    if role not in OWNERS:
+        await people["owner"].remove(own)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_sockets(people: People, filled: dict[str, str], role: str) -> None:
+    for path, allowed in SOCKETS.items():
+        target = path
+        for name, value in filled.items():
+            target = target.replace(name, value)
+        if path == "/api/v1/events" and role in allowed:
+            async with people[role].socket(target) as socket:
+                await socket.send('{"type":"ping"}')
+                assert json.loads(await socket.recv()) == {"type": "pong"}
+            continue
+        code, said = await first_word(people[role], target)
+        if role in allowed:
+            assert code is None, (path, said)
+        else:
+            assert code == (4401 if role == "anonymous" else 4404), (path, said)
+
+
+async def test_a_stranger_hears_nothing_of_a_workspace_over_the_pages_socket(
+    people: People,
+) -> None:
+    async with people["stranger"].socket("/api/v1/events") as socket:
+        await socket.send(json.dumps({"type": "watch", "workspace": people.workspace}))
+        answer = json.loads(await socket.recv())
+        assert answer["type"] == "error"
+        await socket.send(json.dumps({"type": "watch", "workspaces": True}))
+        listed = json.loads(await socket.recv())
+        assert people.workspace not in [each["id"] for each in listed["workspaces"]]
+
+
+async def test_unknown_addresses_of_the_interface(people: People) -> None:
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        response = await people["owner"].request(method, "/api/v1/nothing")
+        assert response.status_code == 404
+        assert response.headers["content-type"] == "application/problem+json"
+    assert (await first_word(people["owner"], "/api/v1/nothing"))[0] == 4404
