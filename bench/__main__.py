@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # the server in a process of its own, a
 
 from bench.figures import keep  # noqa: E402
 
+BUSY = 0.5  # load average of the last minute
 NAMES = ["create", "echo", "edit", "memory", "load"]
 
 
@@ -29,11 +31,14 @@ def main() -> int:
     if "replay" in names and options.traces is None:
         parser.error("replay needs --traces")
     for name in names:
+        load = os.getloadavg()[0]
         benchmark = importlib.import_module(f"bench.{name}")
+        if load > BUSY:
+            print(f"The machine is busy (load {load:.1f}); the figures will be worse than alone.")
         for report in uvloop.run(benchmark.measure(options)):
             print(f"\n{report.title}\n{report.conditions}\n{report.table()}", flush=True)
             if not options.quick:
-                keep(report, f"python -m bench {name}")
+                keep(report, f"python -m bench {name}", load)
     return 0
 
 

@@ -53,21 +53,19 @@ class Report(msgspec.Struct):
         return "\n".join(self._times() if self.series else self._quantities())
 
     def _times(self) -> list[str]:
-        ours = self.series[0]
-        rows = [
-            "| | p50 ms | p99 ms | count | CloudIDE ÷ this, p50 |",
-            "|---|--:|--:|--:|--:|",
-        ]
+        ours, *others = self.series
+        compared = any(each.compared for each in others)
+        rows = ["| | p50 ms | p99 ms | count |", "|---|--:|--:|--:|"]
+        if compared:
+            rows = [rows[0] + " CloudIDE ÷ this, p50 |", rows[1] + "--:|"]
         for each in self.series:
-            half = each.percentile(50)
-            if each is ours:
-                ratio = f"target ≤ {self.target:g} ms" if self.target else ""
-            else:
-                ratio = f"{ours.percentile(50) / half:.2f}" if each.compared else ""
-            name = f"**{each.name}**" if each is ours else each.name
-            rows.append(
-                f"| {name} | {half:.2f} | {each.percentile(99):.2f} | {each.count} | {ratio} |"
-            )
+            half, name, ratio = each.percentile(50), each.name, ""
+            if compared and each is ours:
+                name, ratio = f"**{name}**", f"target ≤ {self.target:g} ms"
+            elif each.compared:
+                ratio = f"{ours.percentile(50) / half:.2f}"
+            row = f"| {name} | {half:.2f} | {each.percentile(99):.2f} | {each.count:,} |"
+            rows.append(f"{row} {ratio} |" if compared else row)
         return rows
 
     def _quantities(self) -> list[str]:
@@ -81,15 +79,15 @@ class Report(msgspec.Struct):
         ]
 
 
-def keep(report: Report, command: str) -> None:
-    """Append a report to RESULTS.md, with all that is needed to judge it."""
-    load = os.getloadavg()[0]
+def keep(report: Report, command: str, load: float) -> None:
+    """Append a report to RESULTS.md, with all that is needed to judge it; `load` is the machine's
+    (one minute) when the run began."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
     lines = [
         f"## {report.title}",
         "",
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}, {machine}, "
-        f"load {load:.1f} at the end; `{command}`. {report.conditions}",
+        f"load {load:.1f} at the start; `{command}`. {report.conditions}",
         "",
         report.table(),
         "",
