@@ -19,6 +19,7 @@ from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn
 from cloudide.identity.accounts import User
 from cloudide.identity.permissions import Action, Grant, Role
 from cloudide.settings import Settings
+from cloudide.web.live import Closable, LiveSocket
 from cloudide.web.problems import problem
 from cloudide.web.services import services
 
@@ -104,6 +105,28 @@ async def admit(connection: HTTPConnection, access: Access) -> None:
         state.grant = await grant_for(connection, caller.user, connection.path_params["workspace"])
         if not state.grant.allows(access.action):
             raise Denied(f"Your role here ({state.grant.role}) does not allow this.")
+
+
+async def admit_live(connection: HTTPConnection, access: Access, channel: Closable) -> LiveSocket:
+    """Let something in that lasts; `channel` is closed when the right to it ends.
+
+    Raises:
+        NotSignedIn, Denied, NotFound: as `admit`. TooMany: there are as many as there may be.
+    """
+    live = services(connection).live
+    while True:
+        # A right that ends between the check and the entry would not be seen to end.
+        revision = live.revision
+        await admit(connection, access)
+        if revision == live.revision:
+            break
+    caller: Caller | None = connection.state.caller
+    if caller is None:
+        raise NotSignedIn()
+    workspace = connection.state.grant.workspace if isinstance(access, InWorkspace) else ""
+    socket = LiveSocket(caller.user.id, caller.session, workspace, channel)
+    live.add(socket)
+    return socket
 
 
 async def grant_for(connection: HTTPConnection, user: User, workspace: str) -> Grant:

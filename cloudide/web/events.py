@@ -19,8 +19,8 @@ from starlette.websockets import WebSocket
 
 from cloudide.channel import Channel, Frame
 from cloudide.errors import CloudIDEError, InvalidInput
-from cloudide.identity.permissions import Grant
-from cloudide.web.access import Caller, grant_for
+from cloudide.identity.permissions import Action, Grant
+from cloudide.web.access import Caller, InWorkspace, admit_live, grant_for
 from cloudide.web.attendance import Attendant
 from cloudide.web.services import services
 from cloudide.web.sockets import Receive
@@ -171,12 +171,29 @@ async def watch(
     return page.receive, page.leave
 
 
+class _Ending:
+    """The end of somebody's right to a stream of events."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 async def stream(request: Request) -> Response:
     """Server-sent events of one workspace: `state`, `progress` and `log`."""
     grant: Grant = request.state.grant
     provided = services(request)
     watcher = provided.feed.watch()
     watcher.workspaces.add(grant.workspace)
+    ending = _Ending()
+    try:
+        live = await admit_live(request, InWorkspace(Action.READ), ending)
+    except CloudIDEError:
+        watcher.close()
+        raise
 
     async def events() -> AsyncIterator[bytes]:
         try:
@@ -187,7 +204,13 @@ async def stream(request: Request) -> Response:
             waiting = asyncio.ensure_future(anext(following))
             try:
                 while True:
-                    done, _ = await asyncio.wait({waiting}, timeout=HEARTBEAT_SECONDS)
+                    done, _ = await asyncio.wait(
+                        {waiting, ending.ended},
+                        timeout=HEARTBEAT_SECONDS,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    if ending.ended in done:
+                        return
                     if not done:
                         yield b": still here\n\n"
                         continue
@@ -206,6 +229,8 @@ async def stream(request: Request) -> Response:
             finally:
                 waiting.cancel()
         finally:
+            ending.ended.cancel()
+            provided.live.remove(live)
             watcher.close()
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
 
-from cloudide.channel import Channel
 from cloudide.errors import NotSignedIn, TooMany
 
 RESTARTING = 1012
+
+
+class Closable(Protocol):
+    """A channel, or whatever else lasts as long as somebody's right to it."""
+
+    def close(self, code: int = ..., reason: str = ...) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +24,12 @@ class LiveSocket:
     user: str
     session: str
     workspace: str
-    channel: Channel
+    channel: Closable
 
 
 class LiveSockets:
     def __init__(self, per_user_and_workspace: int) -> None:
+        self.revision = 0  # counts revocations
         self._limit = per_user_and_workspace
         self._sockets: set[LiveSocket] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -48,6 +55,7 @@ class LiveSockets:
 
     def revoke(self, *, user: str = "", session: str = "", workspace: str = "") -> None:
         """Close the sockets for which all that is given matches, with 4401: do not come back."""
+        self.revision += 1
         for socket in list(self._sockets):
             if (
                 (not user or socket.user == user)

@@ -40,7 +40,7 @@ def describe(
 
 def register(routes: Sequence[BaseRoute]) -> None:
     """Say which routes there are to describe."""
-    # An application of its own: SpecTree adds pages to the one it is given, and knows no websockets.
+    # An application of its own: SpecTree adds pages to its application, and knows no websockets.
     described = [
         route for route in routes if isinstance(route, Route) and route.path.startswith("/api/v1/")
     ]

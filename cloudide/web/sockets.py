@@ -13,9 +13,8 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cloudide.channel import Channel, Frame
-from cloudide.errors import CloudIDEError, InvalidInput, TooLarge
-from cloudide.web.access import Access, Caller, InWorkspace, admit
-from cloudide.web.live import LiveSocket
+from cloudide.errors import CloudIDEError, TooLarge
+from cloudide.web.access import Access, admit_live
 from cloudide.web.services import services
 
 _log = structlog.get_logger(__name__)
@@ -50,9 +49,7 @@ def conversation(
         await websocket.accept(subprotocol if subprotocol in offered else None)
         channel = Channel(_sender(websocket), budget(websocket))
         try:
-            await admit(websocket, access)
-            socket = _live(websocket, channel, access)
-            services(websocket).live.add(socket)
+            socket = await admit_live(websocket, access, channel)
         except CloudIDEError as error:
             await _close(websocket, error.close_code, error.message)
             return
@@ -130,14 +127,6 @@ class _Pace:
         self._left = min(self._rate * _BURST, self._left + (now - self._at) * self._rate) - 1
         self._at = now
         return max(0.0, -self._left / self._rate)
-
-
-def _live(websocket: WebSocket, channel: Channel, access: Access) -> LiveSocket:
-    caller: Caller | None = websocket.state.caller
-    workspace = websocket.state.grant.workspace if isinstance(access, InWorkspace) else ""
-    if caller is None:
-        raise InvalidInput()
-    return LiveSocket(caller.user.id, caller.session, workspace, channel)
 
 
 def _sender(websocket: WebSocket) -> Callable[[Frame], Awaitable[None]]:

@@ -10,7 +10,7 @@ from typing import Any
 from server import Api, Server
 from websockets.exceptions import ConnectionClosed
 
-ROLES = ("anonymous", "stranger", "viewer", "editor", "owner", "admin")
+ROLES: tuple[str, ...] = ("anonymous", "stranger", "viewer", "editor", "owner", "admin")
 
 
 class People:

@@ -1,4 +1,4 @@
-"""Every route and socket × every kind of person: who may, and who may not."""
+"""Every route and socket for every kind of person: who may, and who may not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from site_of_people import ROLES, People, first_word
 
 from cloudide.web import routes
 
-EVERYBODY = set(ROLES)
+EVERYBODY: set[str] = set(ROLES)
 SIGNED_IN = EVERYBODY - {"anonymous"}
 MEMBERS = SIGNED_IN - {"stranger"}
 EDITORS = MEMBERS - {"viewer"}
