@@ -219,10 +219,10 @@ class Rooms(Listener):
 
     async def _load(self, workspace: str, path: str) -> _Open:
         record = await self._journal.load(workspace, path)
-        new = record is None
+        file: FileContent | None = None
         if record is None:
             agent = self._agents.agent(workspace)
-            file = await agent.call(ReadFile(path, limit=self._limits.editable))
+            file = await agent.read(path, self._limits.editable)
             content = file.content or b""
             text, format = decode(content, self._limits.editable)
             document, body = document_of()
@@ -242,7 +242,10 @@ class Rooms(Listener):
         entry = _Open(room, peer)
         # From the start: a first look may already change the document.
         room.on_broken = lambda error: self._broken(entry, error)
-        if not new:
+        if file is not None:
+            # What is compared from now on: also a file that goes before it is first looked at.
+            peer.stat = file.stat
+        else:
             try:
                 await peer.look()
             except AgentUnavailable as unavailable:
