@@ -33,7 +33,7 @@ from cloudide.errors import (
     Unavailable,
 )
 from cloudide.identity.permissions import Grant
-from cloudide.protocol.agent import FilesChanged, ReadFile
+from cloudide.protocol.agent import FileContent, FilesChanged, ReadFile
 from cloudide.protocol.sync import DiskState
 from cloudide.settings import Settings
 
@@ -222,7 +222,7 @@ class Rooms(Listener):
         file: FileContent | None = None
         if record is None:
             agent = self._agents.agent(workspace)
-            file = await agent.read(path, self._limits.editable)
+            file = await agent.call(ReadFile(path, limit=self._limits.editable))
             content = file.content or b""
             text, format = decode(content, self._limits.editable)
             document, body = document_of()
