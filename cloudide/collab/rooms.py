@@ -222,8 +222,9 @@ class Rooms(Listener):
         file: FileContent | None = None
         if record is None:
             agent = self._agents.agent(workspace)
-            file = await agent.call(ReadFile(path, limit=self._limits.editable))
-            content = file.content or b""
+            found: FileContent = await agent.call(ReadFile(path, limit=self._limits.editable))
+            file = found
+            content = found.content or b""
             text, format = decode(content, self._limits.editable)
             document, body = document_of()
             # Also for an empty file the first update is there: it is what the epoch begins with.
