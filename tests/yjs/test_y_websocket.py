@@ -103,22 +103,23 @@ async def test_npm_clients_and_ours_edit_one_file(server: Server, workspace: str
         for client in (one, other):
             await client.until(lambda client=client: client.synced)
             assert client.text == "the first line\n"
+        await ours.until(lambda: str(ours) == "the first line\n")
         for number in range(30):
             await one.do("insert", index=0, text=f"one-{number} é 👩‍💻\n")
             await other.do("insert", index=10**6, text=f"other-{number}\n")
-            await ours.insert(str(ours).index("line\n"), f"<ours-{number}>")
+            await ours.insert(len("the first line\n"), f"<ours-{number}>\n")
+        tokens = [
+            token
+            for number in range(30)
+            for token in (f"one-{number} é 👩‍💻\n", f"other-{number}\n", f"<ours-{number}>")
+        ]
+        await ours.until(lambda: all(token in str(ours) for token in tokens))
+        await one.until(lambda: one.text == str(ours))
+        before = len(one.text)
         await one.do("delete", index=0, length=4)
-
-        def complete(text: str) -> bool:
-            return all(
-                token in text
-                for number in range(30)
-                for token in (f"-{number} é 👩‍💻\n", f"other-{number}\n", f"<ours-{number}>")
-            )
-
-        await ours.until(lambda: complete(str(ours)) and "one-29" not in str(ours))
-        text = str(ours)
-        await one.until(lambda: one.text == text)
+        await one.until(lambda: len(one.text) < before)
+        text = one.text
+        await ours.until(lambda: str(ours) == text)
         await other.until(lambda: other.text == text)
         await ours.saved()
         await ours.until(lambda: ours.disk.get("state") == "clean")
