@@ -176,6 +176,8 @@ def install_packages(*, browser: bool, engine: bool) -> None:
             needed.append("apparmor")
     if browser and not find("chromium", "chromium-browser", "google-chrome"):
         needed.append("chromium")
+    if browser and not any(Path("/usr/lib").glob("*/libatomic.so.1")):
+        needed.append("libatomic1")  # Playwright's own Node.js is linked with it
     # These two improve a machine that could do without: isolation, and base images without a
     # registry. They are not worth stopping an ordinary user for.
     helpful = [] if find("iptables") else ["iptables"]
