@@ -178,6 +178,8 @@ def install_packages(*, browser: bool, engine: bool) -> None:
         needed.append("chromium")
     if browser and not any(Path("/usr/lib").glob("*/libatomic.so.1")):
         needed.append("libatomic1")  # Playwright's own Node.js is linked with it
+    if browser and not find("ip"):
+        needed.append("iproute2")  # tests make hosts of their own in network namespaces
     # These two improve a machine that could do without: isolation, and base images without a
     # registry. They are not worth stopping an ordinary user for.
     helpful = [] if find("iptables") else ["iptables"]

@@ -51,9 +51,18 @@ async def clone(agent: Agent, url: str, ref: str, log: Callable[[str], None], li
     Raises:
         CloudIDEError: Git's own words say why; nothing of the attempt is left.
     """
-    await _git(agent, ["clone", "--progress", "--", url, "."], log, limit, url)
-    if ref:
-        await _git(agent, ["checkout", ref, "--"], log, limit, f"{ref!r} of {url}")
+    before = {entry.path for entry in (await agent.list()).entries}
+    try:
+        await _git(agent, ["clone", "--progress", "--", url, "."], log, limit, url)
+        if ref:
+            await _git(agent, ["checkout", ref, "--"], log, limit, f"{ref!r} of {url}")
+    except CloudIDEError:
+        # Git removes what a failed clone left, but a reference that is not there is found out only
+        # afterwards; the next attempt needs an empty folder again.
+        for entry in (await agent.list()).entries:
+            if entry.path not in before:
+                await agent.delete(entry.path, recursive=True)
+        raise
 
 
 async def _git(
