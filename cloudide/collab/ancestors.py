@@ -14,7 +14,7 @@ from collections import deque
 import msgspec
 from pycrdt import Text
 
-from cloudide.collab.journal import Agreement, RoomRecord
+from cloudide.collab.records import Agreement, RoomRecord
 from cloudide.collab.text import CONTENT, diff, is_stale
 
 # A program may take so long between reading and writing (a formatter takes about a second).

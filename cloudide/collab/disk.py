@@ -30,7 +30,8 @@ from pycrdt import Text
 
 from cloudide.agents.hub import Agents
 from cloudide.collab.ancestors import Ancestor, Ancestors
-from cloudide.collab.journal import Agreement, Intent, Journal, RoomRecord
+from cloudide.collab.journal import Journal
+from cloudide.collab.records import Agreement, Intent, RoomRecord
 from cloudide.collab.room import Room, RoomState
 from cloudide.collab.text import (
     CONTENT,

@@ -19,15 +19,9 @@ import structlog
 from pycrdt import Doc, Text, TransactionEvent, merge_updates
 
 from cloudide.collab.connection import Connection
-from cloudide.collab.journal import (
-    COMPACT_BYTES,
-    COMPACT_ROWS,
-    Agreement,
-    Journal,
-    RoomRecord,
-    Update,
-)
+from cloudide.collab.journal import COMPACT_BYTES, COMPACT_ROWS, Journal
 from cloudide.collab.presence import Presence
+from cloudide.collab.records import Agreement, RoomRecord, Update
 from cloudide.collab.text import Hunk, apply, document_of
 from cloudide.errors import Conflict, EpochChanged, InvalidInput, Unavailable
 from cloudide.protocol import sync

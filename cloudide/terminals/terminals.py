@@ -137,8 +137,10 @@ class Terminal:
             await self._stream.send(data)
 
     async def fit(self) -> None:
-        """Give the terminal the smallest of its viewers' sizes."""
-        sizes = [viewer.size for viewer in self.viewers if viewer.size is not None]
+        """Give the terminal the smallest size of those who may type in it, or else of all."""
+        sized = [viewer for viewer in self.viewers if viewer.size is not None]
+        typing = [viewer for viewer in sized if viewer.writable]
+        sizes = [viewer.size for viewer in typing or sized if viewer.size is not None]
         if not sizes:
             return
         size = (min(cols for cols, _ in sizes), min(rows for _, rows in sizes))

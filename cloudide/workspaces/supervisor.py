@@ -252,9 +252,13 @@ class Supervisor(Listener):
         self._show(kept, state, "" if state is not State.STOPPING else kept.error)
         began = time.monotonic()
         message = _MESSAGES[step]
-        self._progress(id, step, message, None)
+        # A workspace that begins empty has nothing to fetch, and nothing to be told of.
+        telling = step is not Step.INITIALIZE or bool(kept.workspace.git_url)
+        if telling:
+            self._progress(id, step, message, None)
         await self._do(kept, step)
-        self._progress(id, step, message, time.monotonic() - began)
+        if telling:
+            self._progress(id, step, message, time.monotonic() - began)
         return 0.0
 
     async def _situation(self, kept: _Kept) -> Situation:

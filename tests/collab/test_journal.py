@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudide.collab.journal import BATCH, Agreement, Intent, Journal, RoomRecord, Update
+from cloudide.collab.journal import BATCH, Journal
+from cloudide.collab.records import Agreement, Intent, RoomRecord, Update
 from cloudide.collab.text import document_of
 from cloudide.errors import CloudIDEError, StorageFull, Unavailable
 from cloudide.protocol.sync import FileFormat
