@@ -27,7 +27,6 @@ log = structlog.get_logger()
 
 REPOSITORY, TAG = DEBIAN.split(":")
 SUITE = "bookworm"
-ARCHIVE = "http://deb.debian.org"
 SEARCH_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 REGISTRY_PATIENCE = 15  # seconds for the registry's first answer
 DEBOOTSTRAP_LIMIT = 900  # seconds
@@ -36,11 +35,6 @@ DEBOOTSTRAP_LIMIT = 900  # seconds
 TRIMMED = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale")
 EMPTIED = ("var/cache/apt", "var/lib/apt/lists", "var/log")
 SLIM_RULES = "".join(f"path-exclude=/{path}/*\n" for path in TRIMMED)
-SOURCES = f"""\
-deb {ARCHIVE}/debian {SUITE} main
-deb {ARCHIVE}/debian {SUITE}-updates main
-deb {ARCHIVE}/debian-security {SUITE}-security main
-"""
 
 
 def ensure(engine: Engine, client: APIClient, say: Callable[[str], None]) -> bool:
@@ -94,7 +88,6 @@ def _bootstrap(client: APIClient, why_not_pulled: str) -> None:
                     "--include=ca-certificates",
                     SUITE,
                     str(root),
-                    f"{ARCHIVE}/debian",
                 ],
                 env={**os.environ, "PATH": SEARCH_PATH},
                 check=True,
@@ -120,8 +113,20 @@ def _trim(root: Path) -> None:
     for path in EMPTIED:
         for entry in (root / path).iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    (root / "etc/apt/sources.list").write_text(SOURCES)
+    sources = root / "etc/apt/sources.list"
+    sources.write_text(_with_updates(sources.read_text()))
     (root / "etc/dpkg/dpkg.cfg.d/slim").write_text(SLIM_RULES)
+
+
+def _with_updates(sources: str) -> str:
+    """What debootstrap wrote (one line, the archive it used), with the suites for updates."""
+    archive = sources.split()[1].rstrip("/")
+    security = archive.removesuffix("/debian") + "/debian-security"
+    return (
+        f"deb {archive} {SUITE} main\n"
+        f"deb {archive} {SUITE}-updates main\n"
+        f"deb {security} {SUITE}-security main\n"
+    )
 
 
 def _import(client: APIClient, root: Path) -> None:

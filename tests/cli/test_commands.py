@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from server import Api, Server
+import pytest
+from server import Api, Server, serving
 
 from cloudide.settings import describe
 
@@ -24,7 +26,15 @@ async def cloudide(*arguments: str, **environment: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
-async def test_a_new_sign_in_url_works_while_the_server_runs(server: Server) -> None:
+@pytest.fixture
+async def own_server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server of its own: a new sign-in URL ends the former one."""
+    async with serving(tmp_path / "data") as server:
+        yield server
+
+
+async def test_a_new_sign_in_url_works_while_the_server_runs(own_server: Server) -> None:
+    server = own_server
     code, output = await cloudide(
         "user", "sign-in", "--data-dir", str(server.data_dir), "--public-url", server.url
     )
