@@ -35,7 +35,7 @@ async def chromium() -> AsyncIterator[Browser]:
             await browser.close()
 
 
-PICTURES = os.environ.get("CLOUDIDE_TEST_PICTURES")  # a folder for screenshots of failures
+PICTURES = os.environ.get("CLOUDIDE_TEST_PICTURES")  # a folder for screenshots
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chromium import Person, chromium, pictured
+from chromium import PICTURES, Person, chromium, pictured
 from playwright.async_api import expect
 from server import Server, serving
 
@@ -108,6 +108,8 @@ async def test_two_people_edit_and_run_a_real_project(own_server: Server, sdist:
             for person in (ada, bo):
                 await person.until_text(FILE, "Print pretty data.")
             await typing
+            if PICTURES:
+                await ada.page.screenshot(path=f"{PICTURES}/together.png")  # the README's
 
             # The server is killed in the middle, and started again; everybody carries on.
             await ada.click_line(first_line)
