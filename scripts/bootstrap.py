@@ -33,6 +33,10 @@ BENCH = ROOT / "bench"
 YJS_TESTS = ROOT / "tests" / "yjs"
 BUILT_FRONTEND = ROOT / "cloudide" / "web" / "dist"
 DEFAULT_SOCKET = "/var/run/docker.sock"
+PID_FILES = {
+    Path("/var/run/docker.pid"): "dockerd",
+    Path("/var/run/docker/containerd/containerd.pid"): "containerd",
+}
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PYTHON_MINIMUM = (3, 11)
 NODE_MINIMUM = (20, 19)
@@ -345,6 +349,7 @@ def start_engine() -> None:
         run(["systemctl", "start", "docker"], "dockerd")
         daemon = None
     else:
+        remove_stale_pid_files()
         with log.open("ab") as output:
             daemon = subprocess.Popen(
                 ["dockerd"],
@@ -362,6 +367,16 @@ def start_engine() -> None:
                 "\n".join([*tail, "", f"The Docker Engine does not start; see {log}."])
             )
         time.sleep(0.05)
+
+
+def remove_stale_pid_files() -> None:
+    """An engine that was killed leaves its number behind, which another process may have by now;
+    the next engine would take that one for itself and not start."""
+    for file, name in PID_FILES.items():
+        if file.exists():
+            process = Path("/proc", file.read_text().strip() or "none", "comm")
+            if not process.exists() or process.read_text().strip() != name:
+                file.unlink()
 
 
 # ── tests ───────────────────────────────────────────────────────────────────────────────────────

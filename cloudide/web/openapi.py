@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 import cloudide
+from cloudide.web import convertors as convertors  # registers them before `spec` looks
 from cloudide.web.bodies import json_response
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -43,21 +42,6 @@ DELETE = InWorkspace(Action.DELETE)
 
 API = "/api/v1"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
-
-
-class FilePath(Convertor[str]):
-    """The rest of an address, whatever it holds: a file's name may have a line break in it."""
-
-    regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("path", FilePath())
 
 
 class Endpoint(NamedTuple):
