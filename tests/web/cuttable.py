@@ -37,6 +37,10 @@ class CuttableEngine:
         self.was_cut.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            # Accepted just before the cut, begun just after it.
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._pipes.add(task)
