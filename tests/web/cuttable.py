@@ -19,13 +19,16 @@ class CuttableEngine:
         self.requests: list[bytes] = []  # first lines, as they came
         self.cut_at = b""  # cut by itself once a request holds this
         self.was_cut = asyncio.Event()
+        self._open = False
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
 
     async def restore(self) -> None:
+        self._open = True
         self._server = await asyncio.start_unix_server(self._serve, self.path)
 
     async def cut(self) -> None:
+        self._open = False
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -37,7 +40,7 @@ class CuttableEngine:
         self.was_cut.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:
+        if not self._open:
             # Accepted just before the cut, begun just after it.
             writer.transport.abort()
             return
