@@ -163,7 +163,9 @@ async def test_closing_leaves_no_orphans(link: Linked) -> None:
     assert len(pids) == 3
     await link.agent.close_terminal("one")
     assert [pid for pid in pids if alive(pid)] == []
-    assert (await rest(stream))[1] == Exit(signal=signal.SIGHUP)
+    # On a machine under load the next step of the escalation may be what ends the shell.
+    exit = (await rest(stream))[1]
+    assert exit in (Exit(signal=signal.SIGHUP), Exit(signal=signal.SIGTERM))
     await stream.close()
     assert await link.agent.terminals() == []
     await link.heard.until(lambda heard: heard.removed == ["one"])

@@ -44,7 +44,7 @@ async def type_tokens(person: Person, tokens: list[str], typed: list[str]) -> No
         typed.append(token)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 async def test_two_people_edit_and_run_a_real_project(own_server: Server, sdist: Path) -> None:
     server = own_server
     typed: list[str] = []
@@ -60,7 +60,8 @@ async def test_two_people_edit_and_run_a_real_project(own_server: Server, sdist:
             await ada.page.get_by_test_id("create-source-archive").check(force=True)
             await ada.page.get_by_test_id("create-archive").set_input_files(sdist)
             await ada.page.get_by_test_id("create-submit").click()
-            await ada.page.wait_for_url("**/w/*", timeout=60_000)
+            # On a machine that never served before, the image is built first.
+            await ada.page.wait_for_url("**/w/*", timeout=300_000)
             await expect(ada.page.get_by_test_id("tree")).to_be_visible()
 
             # Bo comes by an invitation.
