@@ -60,6 +60,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     editable_limit: int = _option(5 * MIB, "bytes", "largest file that opens for editing")
     collab_frame_limit: int = _option(16 * MIB, "bytes", "largest frame of a collab socket")
     collab_queue: int = _option(4 * MIB, "bytes", "queue for one slow reader, then a resync")
+    stall_limit: float = _option(
+        10.0, "seconds", "a client that reads nothing for so long is closed, to come back later"
+    )
     awareness_limit: int = _option(4 * KIB, "bytes", "largest awareness state of one client")
     write_back_delay: float = _option(0.15, "seconds", "quiet time before a write to disk")
     write_back_limit: float = _option(1.0, "seconds", "longest wait before a room is written")

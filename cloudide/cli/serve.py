@@ -18,6 +18,7 @@ from cloudide.errors import CloudIDEError, Unavailable
 from cloudide.images.stock import Progress, StockImages
 from cloudide.settings import Settings
 from cloudide.telemetry import configure_logging
+from cloudide.web.wire import WebSocketWire
 from cloudide.workspaces import inotify
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +52,7 @@ async def _serve(settings: Settings) -> None:
             preparing = asyncio.create_task(_prepare(services.images))
             config = uvicorn.Config(
                 app,
-                ws="websockets-sansio",
+                ws=WebSocketWire,
                 ws_per_message_deflate=False,
                 ws_max_size=settings.collab_frame_limit + FRAME_HEADROOM,
                 ws_ping_interval=20.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,6 +66,51 @@ class Hub:
         return answer
 
 
+class LocalWire:
+    """A wire that is full as soon as more than a little has been written and not been read."""
+
+    FULL = 1024
+
+    def __init__(self, client: Local) -> None:
+        self.unsent = 0
+        self.channel: Channel
+        self._client = client
+        self._frames: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._paused = False
+        self._closed = False
+
+    def write(self, frame: Frame) -> None:
+        assert isinstance(frame, bytes)
+        self._frames.append(frame)
+        self.unsent += len(frame)
+        self._wake.set()
+        if self.unsent > self.FULL and not self._paused:
+            self._paused = True
+            self.channel.pause()
+
+    def close(self, code: int, reason: str) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Deliver, until closed."""
+        while True:
+            while self._frames:
+                await self._client.reading.wait()
+                frame = self._frames.popleft()
+                self.unsent -= len(frame)
+                await self._client.arrived(frame)
+            if self._closed:
+                return
+            if self._paused:
+                self._paused = False
+                self.channel.resume()
+                continue
+            self._wake.clear()
+            await self._wake.wait()
+
+
 class Local(Peer):
     """A client whose socket is a function call."""
 
@@ -80,7 +126,8 @@ class Local(Peer):
         self._grant = Grant(person, WORKSPACE, role)
 
     async def connect(self) -> None:
-        self.channel = Channel(self._arrived, self.budget)
+        wire = LocalWire(self)
+        self.channel = wire.channel = Channel(wire, self.budget)
         self.connection = await self._collab.rooms.join(
             self._grant, self._path, self.channel, extended=self.extended, epoch=self.epoch
         )
@@ -88,7 +135,7 @@ class Local(Peer):
         self.close_code = None
         self.socket: Any = self
         await self.send(sync.step_1(self.doc.get_state()))
-        self._reading = asyncio.create_task(self._converse())
+        self._reading = asyncio.create_task(self._converse(wire))
 
     @property
     def synced(self) -> bool:
@@ -110,17 +157,15 @@ class Local(Peer):
         if self.socket is not None:
             await self.leave()
 
-    async def _converse(self) -> None:
-        await self.channel.run()
+    async def _converse(self, wire: LocalWire) -> None:
+        await wire.run()
         self.connection.leave()
         self.close_code, self.close_reason = self.channel.close_code, self.channel.close_reason
         self.socket = None
         async with self.changed:
             self.changed.notify_all()
 
-    async def _arrived(self, frame: Frame) -> None:
-        assert isinstance(frame, bytes)
-        await self.reading.wait()
+    async def arrived(self, frame: bytes) -> None:
         self.frames.append(frame)
         await self._handle(frame)
         async with self.changed:

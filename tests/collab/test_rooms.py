@@ -8,7 +8,6 @@ import os
 import pytest
 from local import ADA, BOB, QUICK, WORKSPACE, Collab, Local
 
-from cloudide.channel import Channel
 from cloudide.collab.text import content_hash
 from cloudide.errors import (
     AgentUnavailable,
@@ -18,7 +17,7 @@ from cloudide.errors import (
     PreconditionFailed,
     TooLarge,
 )
-from cloudide.identity.permissions import Grant, Role
+from cloudide.identity.permissions import Role
 from cloudide.protocol import sync
 from cloudide.protocol.agent import ReadFile
 from cloudide.protocol.varint import write_bytes, write_uint
@@ -228,10 +227,7 @@ async def test_the_first_to_ask_may_go_away_without_the_others(collab: Collab) -
     collab.write("a.txt", b"one\n")
 
     async def join() -> None:
-        async def send(frame: object) -> None: ...
-
-        grant = Grant(ADA, WORKSPACE, Role.EDITOR)
-        await collab.rooms.join(grant, "a.txt", Channel(send, 1000), extended=True)
+        await Local(collab, "a.txt", ADA, Role.EDITOR).connect()
 
     first = asyncio.create_task(join())
     second = asyncio.create_task(join())
