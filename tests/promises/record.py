@@ -1,0 +1,29 @@
+"""What a full run of a promise came to, kept beside the benchmarks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "bench" / "RESULTS.md"
+COMMAND = "make soak"
+
+
+def record(promise: int, outcome: str) -> None:
+    """Append one line to RESULTS.md: date, commit, command, promise, outcome with its counts.
+
+    Only of a full run; a sample proves nothing that is worth keeping.
+    """
+    if os.environ.get("CLOUDIDE_SOAK") != "1":
+        return
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    with RESULTS.open("a") as file:
+        file.write(f"\nPromise {promise}, {now}, commit {_commit()}, `{COMMAND}`: {outcome}\n")
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
