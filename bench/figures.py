@@ -8,6 +8,7 @@ import statistics
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -79,7 +80,14 @@ class Report(msgspec.Struct):
         ]
 
 
-def keep(report: Report, command: str, load: float) -> None:
+class Tabular(Protocol):
+    title: str
+    conditions: str
+
+    def table(self) -> str: ...
+
+
+def keep(report: Tabular, command: str, load: float) -> None:
     """Append a report to RESULTS.md, with all that is needed to judge it; `load` is the machine's
     (one minute) when the run began."""
     machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"

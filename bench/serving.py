@@ -17,6 +17,7 @@ from server import Server, serving
 BENCH = Path(__file__).resolve().parent
 IMAGE = "base"
 START_SECONDS = 30.0
+STOP_SECONDS = 10.0
 SERVER_CORE, CLIENT_CORE = 0, max(os.sched_getaffinity(0))
 
 
@@ -43,13 +44,18 @@ def pin(pid: int, core: int) -> None:
 
 
 @asynccontextmanager
-async def peer(*command: str, port: int, pinned: bool = True) -> AsyncIterator[None]:
-    """A peer's server until the context ends; `pinned`: on the server's core."""
+async def peer(
+    *command: str, port: int, pinned: bool = True, environment: dict[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A peer's server until the context ends; `pinned`: on the server's core.
+
+    It is asked to stop by SIGTERM, and killed when it has not in `STOP_SECONDS`.
+    """
     pinning = ["taskset", "--cpu-list", str(SERVER_CORE)] if pinned else []
     process = await asyncio.create_subprocess_exec(
         *pinning,
         *command,
-        env={**os.environ, "PORT": str(port), "HOST": "127.0.0.1"},
+        env={**os.environ, "PORT": str(port), "HOST": "127.0.0.1", **(environment or {})},
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
@@ -58,11 +64,17 @@ async def peer(*command: str, port: int, pinned: bool = True) -> AsyncIterator[N
                 if process.returncode is not None:
                     raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
                 await asyncio.sleep(0.05)
-        yield
+        yield process
     finally:
         if process.returncode is None:
             process.terminate()
-        await process.wait()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            print(f"{command[-1]} did not stop in {STOP_SECONDS:g} s after SIGTERM and was killed.")
+            process.kill()
+            await process.wait()
 
 
 def _listens(port: int) -> bool:

@@ -1,0 +1,106 @@
+"""Several figures of several servers, measured in turns: the table, who is first, and the goals."""
+
+from __future__ import annotations
+
+import statistics
+
+import msgspec
+
+
+class Column(msgspec.Struct):
+    """One figure of every server. `goal`: the most it may be for ours (the least, if `high`)."""
+
+    heading: str  # with the unit
+    digits: int = 2
+    high: bool = False  # more is better
+    goal: float | None = None
+    compared: bool = True  # whether being first means anything
+
+
+class Row(msgspec.Struct):
+    """One server's figures: for each column the rounds' values."""
+
+    name: str
+    competes: bool  # it keeps documents as ours does, on disk
+    figures: dict[str, list[float]] = {}
+    failures: list[str] = []
+
+    def add(self, **figures: float) -> None:
+        for key, value in figures.items():
+            self.figures.setdefault(key, []).append(value)
+
+    def median(self, key: str) -> float | None:
+        values = self.figures.get(key)
+        return statistics.median(values) if values else None
+
+
+class Comparison(msgspec.Struct):
+    """The outcome of one scenario; the first row is ours, columns are keyed as its figures."""
+
+    title: str
+    conditions: str
+    columns: dict[str, Column]
+    rows: list[Row]
+
+    def table(self) -> str:
+        arrows = [
+            f"{column.heading} {'↑' if column.high else '↓'}" if column.compared else column.heading
+            for column in self.columns.values()
+        ]
+        lines = [f"| | {' | '.join(arrows)} |", "|---|" + "--:|" * len(self.columns)]
+        lines += [self._line(row) for row in self.rows]
+        peers = [row for row in self.rows[1:] if row.competes and not _ours(row)]
+        if peers:
+            cells = [self._ratio(key, column, peers) for key, column in self.columns.items()]
+            lines.append(f"| CloudIDE ÷ best that persists | {' | '.join(cells)} |")
+        if any(column.goal is not None for column in self.columns.values()):
+            cells = [self._goal(key, column) for key, column in self.columns.items()]
+            lines.append(f"| goal | {' | '.join(cells)} |")
+        notes = [f"{row.name}: {text}" for row in self.rows for text in dict.fromkeys(row.failures)]
+        return "\n".join([*lines, *(["", *(f"- {note}" for note in notes)] if notes else [])])
+
+    def _line(self, row: Row) -> str:
+        cells: list[str] = []
+        for key, column in self.columns.items():
+            value = row.median(key)
+            if value is None:
+                cells.append("failed" if row.failures else "")
+                continue
+            text = f"{value:,.{column.digits}f}"
+            if column.compared and row.competes and value == self._first(key, column):
+                text = f"**{text}**"
+            cells.append(f"{text}{_noise(row.figures[key])}")
+        return f"| {row.name} | {' | '.join(cells)} |"
+
+    def _first(self, key: str, column: Column) -> float:
+        values = [row.median(key) for row in self.rows if row.competes]
+        known = [value for value in values if value is not None]
+        return max(known) if column.high else min(known)
+
+    def _ratio(self, key: str, column: Column, peers: list[Row]) -> str:
+        ours = self.rows[0].median(key)
+        values = [value for row in peers if (value := row.median(key)) is not None]
+        if not column.compared or ours is None or not values:
+            return ""
+        best = max(values) if column.high else min(values)
+        return f"{ours / best:.2f}" if best else ""
+
+    def _goal(self, key: str, column: Column) -> str:
+        ours = self.rows[0].median(key)
+        if column.goal is None or ours is None:
+            return ""
+        met = ours >= column.goal if column.high else ours <= column.goal
+        sign = "≥" if column.high else "≤"
+        return f"{sign} {column.goal:,g}: {'met' if met else 'missed'}"
+
+
+def _ours(row: Row) -> bool:
+    return row.name.startswith("CloudIDE")
+
+
+def _noise(values: list[float]) -> str:
+    """Half the distance between the best and the worst round, in percent of the median."""
+    median = statistics.median(values)
+    if len(values) < 2 or not median:
+        return ""
+    return f" ±{(max(values) - min(values)) / 2 / median:.0%}"
