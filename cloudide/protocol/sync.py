@@ -31,7 +31,8 @@ from typing import Any
 
 import msgspec
 
-from cloudide.protocol.updates import UpdateShape, read_state_vector, read_update
+from cloudide.errors import Denied
+from cloudide.protocol.updates import EMPTY_UPDATE, UpdateShape, read_state_vector, read_update
 from cloudide.protocol.varint import MalformedFrame, Reader, write_bytes, write_text, write_uint
 
 SUBPROTOCOL = "cloudide.collab.v1"
@@ -39,6 +40,9 @@ SUBPROTOCOL = "cloudide.collab.v1"
 SYNC, AWARENESS, QUERY_AWARENESS, EXTENSION = 0, 1, 3, 64
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 MAX_AWARENESS_ENTRIES = 64
+
+_UPDATE_HEAD = bytes((SYNC, UPDATE))
+_READ_ONLY = "You have read-only access to this workspace; the edit was not taken."
 
 EMPTY_AWARENESS = b"\x01\x01\x00"  # keeps a y-websocket client from thinking the line is dead
 
@@ -75,12 +79,24 @@ class QueryAwareness(msgspec.Struct, frozen=True):
 ClientMessage = SyncStep1 | SyncUpdate | Awareness | QueryAwareness
 
 
-def read_message(frame: bytes, awareness_limit: int = 4096) -> ClientMessage:
-    """Decode one frame from a client.
+def read_message(
+    frame: bytes, awareness_limit: int = 4096, *, read_only: bool = False
+) -> ClientMessage:
+    """Decode one frame from a client; one that is `read_only` gets no change past here.
+
+    Every client answers step 1. A read-only one has nothing to add, or must be told; the deletions
+    in its answer cannot be told from known ones, so nothing of it is ever handed on.
 
     Raises:
         MalformedFrame: it is not a message of this protocol, or larger than its kind may be.
+        Denied: a change from a client that is read-only.
     """
+    if frame[:2] == _UPDATE_HEAD and 3 < len(frame) < 131 and len(frame) == 3 + frame[2]:
+        # The hot path: a short update, as each keystroke is.
+        if read_only:
+            raise Denied(_READ_ONLY)
+        body = frame[3:]
+        return SyncUpdate(body, read_update(body))
     reader = Reader(frame)
     kind = reader.uint()
     if kind == SYNC:
@@ -90,7 +106,12 @@ def read_message(frame: bytes, awareness_limit: int = 4096) -> ClientMessage:
         if step == STEP_1:
             return SyncStep1(body, read_state_vector(body))
         if step in (STEP_2, UPDATE):
-            return SyncUpdate(body, read_update(body), step == STEP_2)
+            shape = read_update(body)
+            if not read_only:
+                return SyncUpdate(body, shape, step == STEP_2)
+            if step == STEP_2 and not shape.ends:
+                return SyncUpdate(EMPTY_UPDATE, UpdateShape(), answer=True)
+            raise Denied(_READ_ONLY)
         raise MalformedFrame("A sync message is of an unknown kind.")
     if kind == AWARENESS:
         body = reader.buffer()

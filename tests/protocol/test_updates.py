@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
 
-from cloudide.protocol.updates import read_state_vector, read_update
+from cloudide.protocol.updates import Fit, read_state_vector, read_update
 from cloudide.protocol.varint import MalformedFrame, write_uint
 
 
@@ -32,9 +32,9 @@ def test_a_deletion_names_what_it_deletes() -> None:
     del text[1:3]
     shape = read_update(updates[1])
     assert shape.ends == {}
-    assert shape.deleted_ends == {5: 3}
-    assert not shape.missing_from({5: 5})
-    assert shape.missing_from({5: 2})
+    assert shape.needs == {5: 3}
+    assert shape.fit({5: 5}) is Fit.WHOLE
+    assert shape.fit({5: 2}) is Fit.GAP
 
 
 def test_everything_a_yjs_client_may_put_beside_text_is_understood() -> None:
