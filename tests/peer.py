@@ -33,6 +33,7 @@ class Peer:
         self.awareness: dict[int, Any] = {}
         self.sent = 0
         self.acknowledged = 0
+        self.answered = False  # the server's question what this document has
         self.close_code: int | None = None
         self.close_reason = ""
         self.socket: ClientConnection | None = None
@@ -59,6 +60,7 @@ class Peer:
             **self.options,
         )
         self.sent = self.acknowledged = 0
+        self.answered = False
         self.close_code = None
         await self.socket.send(sync.step_1(self.doc.get_state()))
         self._reading = asyncio.create_task(self._read(self.socket))
@@ -95,7 +97,11 @@ class Peer:
             await self.changed.wait_for(condition)
 
     async def saved(self) -> None:
-        await self.until(lambda: self.acknowledged >= self.sent or self.close_code is not None)
+        await self.until(
+            lambda: (
+                (self.answered and self.acknowledged >= self.sent) or self.close_code is not None
+            )
+        )
         assert self.close_code is None, (self.close_code, self.close_reason)
 
     def __str__(self) -> str:
@@ -129,6 +135,7 @@ class Peer:
             assert self.socket is not None
             await self.socket.send(sync.step_2(self.doc.get_update(message.state_vector)))
             self.sent += 1
+            self.answered = True
         elif isinstance(message, sync.SyncUpdate):
             self._remote = True
             try:

@@ -11,9 +11,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cloudide.channel import Channel
-from cloudide.errors import CloudIDEError, Denied
+from cloudide.errors import CloudIDEError, EpochChanged
 from cloudide.identity.permissions import Action, Grant
 from cloudide.protocol import sync
+from cloudide.protocol.updates import UpdateShape
 
 if TYPE_CHECKING:
     from cloudide.collab.room import Room
@@ -27,16 +28,14 @@ class Connection:
         self.grant = grant
         self.channel = channel
         self.extended = extended
+        self.read_only = not grant.allows(Action.WRITE)
         self.lagging = False
-        self._received = 0
-        self._unacknowledged: deque[tuple[int, int]] = deque()  # (count, room seq it waits for)
+        self._answered = 0  # messages that were taken or refused
+        self._taken: deque[tuple[int, int]] = deque()  # (count, room's seq that it waits for)
         self._acknowledged = 0
+        self._lacking: UpdateShape | None = None  # what a refused message needed or brought
         self._missed_from: bytes | None = None
         channel.on_drained = self._drained
-
-    @property
-    def read_only(self) -> bool:
-        return not self.grant.allows(Action.WRITE)
 
     def join(self) -> None:
         """Send the whole first sync and subscribe, in one turn of the loop: no update can be missed
@@ -58,17 +57,20 @@ class Connection:
         with the error's code; the room goes on.
         """
         try:
-            message = sync.read_message(frame, self.room.limits.awareness)
-            if isinstance(message, sync.SyncStep1):
+            message = sync.read_message(frame, self.room.limits.awareness, read_only=self.read_only)
+            if isinstance(message, sync.SyncUpdate):
+                self.room.receive(self, message)
+            elif isinstance(message, sync.SyncStep1):
                 self._answer(message)
-            elif isinstance(message, sync.SyncUpdate):
-                self._edit(message)
             elif isinstance(message, sync.Awareness):
                 self.room.announce(self, message.entries)
             elif entries := self.room.presence.entries():
                 self.channel.send(sync.awareness(entries))
         except CloudIDEError as error:
-            self.channel.close(error.close_code, error.message)
+            self.fail(error)
+
+    def fail(self, error: CloudIDEError) -> None:
+        self.channel.close(error.close_code, error.message)
 
     def leave(self) -> None:
         self.room.remove(self)
@@ -83,15 +85,59 @@ class Connection:
             self._missed_from = dropped if isinstance(dropped, bytes) else before
             self.lagging = True
 
+    # ── what became of this client's changes ────────────────────────────────────────────────────
+
+    def taken(self, seq: int) -> None:
+        """The next message is in the document; it is durable when the room's `seq` is."""
+        self._answered += 1
+        if not self.extended:
+            return
+        if self._lacking is not None and self.room.knows(self._lacking):
+            self._lacking = None
+        self._taken.append((self._answered, seq))
+        self.room.unacknowledged.add(self)
+        if seq <= self.room.durable_seq:
+            self.acknowledge(self.room.durable_seq)
+
+    def lacks(self, shape: UpdateShape) -> None:
+        """The next message builds on something that never arrived, and was not taken.
+
+        The client is asked for all that is missing; its answer carries this message again. Until
+        then nothing after it is acknowledged, because an acknowledgement covers all before it.
+        """
+        self._answered += 1
+        if self._lacking is None:
+            self._lacking = shape
+        else:
+            self._lacking.add(shape)
+        self.channel.send(sync.step_1(self.room.doc.get_state()))
+
+    def collided(self) -> None:
+        """The next message says something else in the place of what the document has.
+
+        Two documents share a client id. The client's can never agree with this one again; it is
+        sent away to begin anew, with what it has and the room lacks.
+        """
+        self.channel.send(sync.step_1(self.room.doc.get_state()))
+        self.fail(
+            EpochChanged(
+                "Your copy of this file contradicts the server's (two copies use one client id). "
+                "Reload it; text that was not saved is offered back."
+            )
+        )
+
     def acknowledge(self, durable: int) -> None:
         """Tell the client how many of its messages are durable, now that the room is up to
         `durable`."""
-        waiting = self._unacknowledged
-        if not waiting or waiting[0][1] > durable:
+        if self._lacking is not None:
             return
+        waiting = self._taken
+        before = self._acknowledged
         while waiting and waiting[0][1] <= durable:
             self._acknowledged = waiting.popleft()[0]
-        if not self.lagging:
+        if not waiting:
+            self.room.unacknowledged.discard(self)
+        if self._acknowledged > before and not self.lagging:
             self._tell(sync.Ack(self._acknowledged))
 
     def tell(self, message: sync.Extension) -> None:
@@ -103,31 +149,21 @@ class Connection:
             self.channel.send(message.frame())
 
     def _answer(self, message: sync.SyncStep1) -> None:
-        self.room.check_epoch(message.clocks)
-        # The first sync is as large as the file's history: it must not count as a slow reader's
-        # backlog.
-        self.channel.send(
-            sync.step_2(self.room.doc.get_update(message.state_vector)), counted=False
-        )
-
-    def _edit(self, message: sync.SyncUpdate) -> None:
-        self._received += 1
-        if self.read_only:
-            # Every client answers step 1, and with nothing to add when it has not edited; deletions
-            # in that answer cannot be told from known ones, so nothing of it is ever applied.
-            if not message.answer or not self.room.knows(message.shape):
-                raise Denied("You have read-only access to this workspace; the edit was not taken.")
-        elif not self.room.edit(self, message):
-            # A gap: something this update builds on never arrived. Ask for all that is missing;
-            # the answer will carry this update again.
-            self.channel.send(sync.step_1(self.room.doc.get_state()))
-            return
-        self._unacknowledged.append((self._received, self.room.seq))
-        self.acknowledge(self.room.durable_seq)
+        """Send what the client lacks, outside the budget: it is as large as the file's history."""
+        room = self.room
+        room.check_epoch(message.clocks)
+        if message.clocks:
+            room.settle()
+            missing = room.doc.get_update(message.state_vector)
+            self.channel.send(sync.step_2(missing), counted=False)
+        else:
+            for frame in room.first_sync():
+                self.channel.send(frame, counted=False)
 
     def _drained(self) -> None:
         if not self.lagging:
             return
+        self.room.settle()
         self.lagging = False
         missed, self._missed_from = self._missed_from, None
         update = self.room.doc.get_update(missed) if missed else self.room.doc.get_update()

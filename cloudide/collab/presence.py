@@ -2,17 +2,22 @@
 
 A Yjs client id belongs to the user who first used it in the room; their newest connection takes it
 over from an older, half-open one. Entries for somebody else's id are ignored, and the `user` field
-of a state is always written here, from the grant.
+of a state is always written here, from the grant. A state that its client does not renew (Yjs does
+so every 15 s) expires.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from cloudide.identity.permissions import Grant
 from cloudide.protocol.sync import AwarenessEntry
+
+
+EXPIRY_SECONDS = 30.0  # as `outdatedTimeout` of y-protocols' `awareness.js`
 
 
 class Holder(Protocol):
@@ -29,6 +34,7 @@ class _State(msgspec.Struct, Generic[H]):
     holder: H
     clock: int
     state: dict[str, Any] | None
+    renewed: float
 
 
 class Presence(Generic[H]):
@@ -50,7 +56,9 @@ class Presence(Generic[H]):
             elif entry.state is None:
                 continue
             state = None if entry.state is None else {**entry.state, "user": _user(holder.grant)}
-            self._states[entry.client] = _State(holder, entry.clock, state)
+            self._states[entry.client] = _State(
+                holder, entry.clock, state, time.monotonic()
+            )
             accepted.append(AwarenessEntry(entry.client, entry.clock, state))
         return accepted
 
@@ -62,6 +70,18 @@ class Presence(Generic[H]):
                 del self._states[client]
                 if known.state is not None:
                     removals.append(AwarenessEntry(client, known.clock + 1, None))
+        return removals
+
+    def expire(self) -> list[AwarenessEntry]:
+        """Forget states that were not renewed in time; returns the removals to be told."""
+        removals: list[AwarenessEntry] = []
+        latest = time.monotonic() - EXPIRY_SECONDS
+        for client, known in self._states.items():
+            if known.state is not None and known.renewed < latest:
+                # The id stays its owner's, who may come back to it with a higher clock.
+                known.clock += 1
+                known.state = None
+                removals.append(AwarenessEntry(client, known.clock, None))
         return removals
 
     def entries(self) -> list[AwarenessEntry]:

@@ -3,7 +3,8 @@
 The path of an edit: the frame is checked (`protocol/sync.py`), applied to the document, and *the
 update that the document emitted* is queued to the journal and then broadcast; when the journal is
 durable the sender gets its acknowledgement. Everything that arrives within one turn of the event
-loop goes out as one frame, encoded once and shared by all readers.
+loop is applied in one transaction for each sender, and goes out as one frame, encoded once and
+shared by all readers.
 
 The document has one owner, the event loop's thread.
 """
@@ -25,16 +26,22 @@ from cloudide.collab.records import Agreement, RoomRecord, Update
 from cloudide.collab.text import Hunk, apply, document_of
 from cloudide.errors import Conflict, EpochChanged, InvalidInput, Unavailable
 from cloudide.protocol import sync
+from cloudide.protocol.collisions import contradicts
 from cloudide.protocol.updates import (
     EMPTY_UPDATE,
+    Fit,
     UpdateShape,
+    advance,
     read_state_vector,
     read_update,
+    write_state_vector,
 )
 
 _log = structlog.get_logger(__name__)
 
 DISK = "disk"  # the author of changes that came from the file
+PRESENCE_SECONDS = 0.05  # cursors move at most this often for those who watch
+FIRST_SYNC_TAIL = 64 * 1024  # bytes of updates after which a first sync is encoded anew
 
 
 class RoomState(Enum):
@@ -93,32 +100,89 @@ class Room:
         self._retired_clients = record.retired_clients
         self.doc, self.text = _load(record)
         self._clocks = read_state_vector(self.doc.get_state())
+        self._arrived: dict[Connection, list[sync.SyncUpdate]] = {}
         self._outgoing: list[bytes] = []
         self._broadcast_state = self.doc.get_state()  # what everybody has been sent
         self._outgoing_sender: Connection | None = None
         self._author = ""
         self._sender: Connection | None = None
         self._agreement: tuple[Agreement, str] | None = None
+        self.unacknowledged: set[Connection] = set()  # who waits to hear that an edit is durable
         self._acknowledging = False
+        self._moved: dict[int, sync.AwarenessEntry] = {}  # what readers are still to be shown
+        self._showing: asyncio.TimerHandle | None = None
+        self._first_sync: list[bytes] = []
+        self._first_sync_tail = 0
         self._subscription = self.doc.observe(self._emitted)
 
     # ── edits ───────────────────────────────────────────────────────────────────────────────────
 
-    def edit(self, sender: Connection, message: sync.SyncUpdate) -> bool:
-        """Apply a client's update; False when it builds on something this room does not have.
+    def receive(self, sender: Connection, message: sync.SyncUpdate) -> None:
+        """Take a client's update; `Connection.taken` or `lacks` tells it what became of it.
 
-        After True every change of the update is in the document and, at least, queued to the
-        journal up to `seq`.
-
-        Raises:
-            InvalidInput: it cannot be applied.
-            Unavailable: the document broke on it and is being reloaded.
+        It is applied at the end of this turn of the loop, together with all else that arrives in
+        it: what a client sends in one go costs one transaction, one row of the journal and one
+        frame to each reader.
         """
-        if message.update != EMPTY_UPDATE:
-            self._apply(message.update, sender.grant.person.id, sender)
-            if not self.knows(message.shape):
-                return False
-        return True
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self.settle)
+        self._arrived.setdefault(sender, []).append(message)
+
+    def settle(self) -> None:
+        """Apply what has arrived, and send everybody what changed."""
+        arrived, self._arrived = self._arrived, {}
+        for sender, messages in arrived.items():
+            if self.state is RoomState.CLOSED:
+                return
+            self._take(sender, messages)
+        if self._outgoing:
+            self._broadcast()
+
+    def _take(self, sender: Connection, messages: list[sync.SyncUpdate]) -> None:
+        """Apply what one client sent in this turn, in order."""
+        fitting: list[sync.SyncUpdate] = []
+        # As they will be when `fitting` is applied.
+        clocks = self._clocks if len(messages) == 1 else dict(self._clocks)
+        for message in messages:
+            fit = message.shape.fit(clocks)
+            if fit is Fit.PARTLY_KNOWN:
+                self._apply(sender, fitting)
+                fitting = []
+                if self._contradicts(message):
+                    sender.collided()
+                    return
+            if fit is Fit.GAP:
+                sender.lacks(message.shape)
+            else:
+                fitting.append(message)
+                if len(messages) > 1:
+                    advance(clocks, message.shape.ends)
+        self._apply(sender, fitting)
+
+    def _apply(self, sender: Connection, messages: list[sync.SyncUpdate]) -> None:
+        changes = [each.update for each in messages if each.update != EMPTY_UPDATE]
+        try:
+            if changes:
+                self._transact(changes, sender.grant.person.id, sender)
+        except InvalidInput as error:
+            sender.fail(error)
+            return
+        except Unavailable:
+            return
+        for message in messages:
+            # What the document emitted decides, not what was expected of it.
+            if self.knows(message.shape):
+                sender.taken(self.seq)
+            else:
+                sender.lacks(message.shape)
+
+    def _contradicts(self, message: sync.SyncUpdate) -> bool:
+        """Whether an update gives clocks that the document has already to other changes."""
+        since = dict(self._clocks)
+        for client, start in message.shape.starts.items():
+            if client in since:
+                since[client] = min(start, since[client])
+        return contradicts(message.update, self.doc.get_update(write_state_vector(since)))
 
     def change(self, hunks: list[Hunk], content: str, author: str) -> None:
         """Edit the text on behalf of `author`, as one update; `hunks` were made for `content`."""
@@ -134,14 +198,14 @@ class Room:
         """
         self._agreement = agreement, merged
         try:
-            self._apply(update, DISK, None)
+            self._transact([update], DISK, None)
         finally:
             if self._take_agreement() is not None:
                 raise Unavailable("A change from the disk could not be merged.")
 
     def knows(self, shape: UpdateShape) -> bool:
         """Whether all the changes that `shape` covers are in this document."""
-        return not shape.missing_from(self._clocks)
+        return shape.known_to(self._clocks)
 
     def check_epoch(self, clocks: dict[int, int]) -> None:
         """Refuse a client whose document belongs to a predecessor of this room.
@@ -164,11 +228,12 @@ class Room:
         if epoch != self.epoch:
             raise EpochChanged()
 
-    def _apply(self, update: bytes, author: str, sender: Connection | None) -> None:
+    def _transact(self, updates: list[bytes], author: str, sender: Connection | None) -> None:
         self._author, self._sender = author, sender
         try:
             with self.doc.transaction(origin=author):
-                self.doc.apply_update(update)
+                for update in updates:
+                    self.doc.apply_update(update)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except ValueError as error:
@@ -196,12 +261,12 @@ class Room:
         )
         self._log_rows += 1
         self._log_bytes += len(update)
-        for client, end in read_update(update).ends.items():
-            if end > self._clocks.get(client, 0):
-                self._clocks[client] = end
+        advance(self._clocks, read_update(update).ends)
         if not self._outgoing:
             self._outgoing_sender = self._sender
-            asyncio.get_running_loop().call_soon(self._broadcast)
+            if self._sender is None:
+                # Not from a client, whose `settle` sends it.
+                asyncio.get_running_loop().call_soon(self.settle)
         elif self._outgoing_sender is not self._sender:
             self._outgoing_sender = None
         self._outgoing.append(update)
@@ -212,6 +277,7 @@ class Room:
         return agreement
 
     def _broadcast(self) -> None:
+        """Send what changed in this turn, encoded once, to all but its only author."""
         updates, self._outgoing = self._outgoing, []
         sender = self._outgoing_sender
         frame = sync.update(updates[0] if len(updates) == 1 else merge_updates(*updates))
@@ -219,40 +285,79 @@ class Room:
             if connection is not sender:
                 connection.broadcast(frame, self._broadcast_state)
         self._broadcast_state = self.doc.get_state()
+        if self._first_sync:
+            self._first_sync.append(frame)
+            self._first_sync_tail += len(frame)
+            if self._first_sync_tail > FIRST_SYNC_TAIL:
+                self._first_sync = []
+
+    def first_sync(self) -> list[bytes]:
+        """Frames that carry the whole document: a step 2 and the updates since it was made.
+
+        Whoever joins gets the same ones, so that a crowd costs one encoding.
+        """
+        self.settle()
+        if not self._first_sync:
+            self._first_sync = [sync.step_2(self.doc.get_update())]
+            self._first_sync_tail = 0
+        return self._first_sync
 
     def _committed(self, seq: int, error: BaseException | None) -> None:
         if error is not None:
             self.on_broken(error)
             return
         self.durable_seq = max(self.durable_seq, seq)
-        if not self._acknowledging:
+        if self.unacknowledged and not self._acknowledging:
             # One acknowledgement for all that was committed in one batch.
             self._acknowledging = True
             asyncio.get_running_loop().call_soon(self._acknowledge)
 
     def _acknowledge(self) -> None:
         self._acknowledging = False
-        for connection in self.connections:
+        for connection in list(self.unacknowledged):
             connection.acknowledge(self.durable_seq)
 
     # ── people ──────────────────────────────────────────────────────────────────────────────────
 
     def announce(self, sender: Connection, entries: list[sync.AwarenessEntry]) -> None:
         """Take awareness from a client and show it to everybody, the sender included: it tells by
-        the echo that the line is alive."""
-        if accepted := self.presence.update(sender, entries):
-            self._send_all(sync.awareness(accepted))
+        the echo that the line is alive.
+
+        Readers get at most one frame in `PRESENCE_SECONDS`, with the latest state of each person.
+        """
+        for entry in self.presence.update(sender, entries):
+            self._moved[entry.client] = entry
+        if self._moved and self._showing is None:
+            self._show()
+
+    def _show(self) -> None:
+        self._showing = None
+        if self._moved:
+            moved, self._moved = self._moved, {}
+            self._send_all(sync.awareness(list(moved.values())))
+            loop = asyncio.get_running_loop()
+            self._showing = loop.call_later(PRESENCE_SECONDS, self._show)
+
+    def _hide(self, removals: list[sync.AwarenessEntry]) -> None:
+        """Tell at once who is gone."""
+        for entry in removals:
+            self._moved.pop(entry.client, None)
+        if removals:
+            self._send_all(sync.awareness(removals))
 
     def remove(self, connection: Connection) -> None:
         self.connections.discard(connection)
-        if removals := self.presence.remove(connection):
-            self._send_all(sync.awareness(removals))
+        self.unacknowledged.discard(connection)
+        self._hide(self.presence.remove(connection))
         if not self.connections:
             self.on_empty()
 
     def keep_alive(self) -> None:
-        """Let every client know that the line is alive, though nobody types."""
+        """Let every client know that the line is alive, though nobody types; forget who has said
+        nothing for long, and what was kept for those who might join."""
+        self._hide(self.presence.expire())
         self._send_all(sync.EMPTY_AWARENESS)
+        self._first_sync = []
 
     def tell(self, message: sync.Extension) -> None:
         """Send an extension message to every client that understands it."""
@@ -284,6 +389,8 @@ class Room:
         self.state = state
         if state is RoomState.CLOSED:
             self.doc.unobserve(self._subscription)
+            if self._showing is not None:
+                self._showing.cancel()
 
     @property
     def log_grown(self) -> bool:

@@ -40,7 +40,7 @@ from cloudide.settings import Settings
 _log = structlog.get_logger(__name__)
 
 Key = tuple[str, str]  # workspace id, path
-KEEP_ALIVE_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 5.0
 RESTARTING, OVERLOADED = 1012, 1013  # close codes after which a client comes back
 
 

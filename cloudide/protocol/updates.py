@@ -83,12 +83,24 @@ class UpdateShape(msgspec.Struct):
                 return Fit.GAP
         return Fit.WHOLE if whole else Fit.PARTLY_KNOWN
 
+    def add(self, other: UpdateShape) -> None:
+        """Cover also what `other` covers."""
+        advance(self.ends, other.ends)
+        advance(self.needs, other.needs)
+
     def known_to(self, clocks: Clocks) -> bool:
         """Whether a document that has `clocks` has all that the update carries and needs."""
         known = clocks.get
         return all(known(client, 0) >= end for client, end in self.ends.items()) and all(
             known(client, 0) >= end for client, end in self.needs.items()
         )
+
+
+def advance(clocks: Clocks, ends: Clocks) -> None:
+    """Raise `clocks` to `ends` where those are higher."""
+    for client, end in ends.items():
+        if clocks.get(client, 0) < end:
+            clocks[client] = end
 
 
 def read_state_vector(data: bytes) -> Clocks:

@@ -132,6 +132,7 @@ class Local(Peer):
             self._grant, self._path, self.channel, extended=self.extended, epoch=self.epoch
         )
         self.sent = self.acknowledged = 0
+        self.answered = False
         self.close_code = None
         self.socket: Any = self
         await self.send(sync.step_1(self.doc.get_state()))
