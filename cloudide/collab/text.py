@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import fast_diff_match_patch
 import msgspec
@@ -21,6 +23,8 @@ from cloudide.protocol.sync import FileFormat
 CONTENT = "content"  # the name of the Y.Text in every document
 _BOM = b"\xef\xbb\xbf"
 _DIFF_SECONDS = 0.2
+_LEAST_SECONDS = 0.005  # for each change within lines; none at all would mean no limit
+_MAX_LINES = 1_000_000  # different ones; there are hardly more characters
 
 
 class Hunk(msgspec.Struct, frozen=True):
@@ -89,32 +93,110 @@ def document_of(*updates: bytes) -> tuple[Doc[Text], Text]:
 
 
 def diff(old: str, new: str) -> list[Hunk]:
-    """The changes that make `new` of `old`: lines first, then within them, in bounded time."""
+    """The changes that make `new` of `old`: lines first, then within them, in bounded time.
+
+    A line that is in both texts is never replaced by itself, however much is new around it: what
+    people do in it meanwhile would go with the old one, or come back with the new one.
+    """
     if old == new:
         return []
+    until = time.monotonic() + _DIFF_SECONDS
+    start, rest = _common_lines(old, new)
+    # What they share at the end begins with a line end. Where that is nothing, as if there was one,
+    # so that a last line without is a line like the others.
+    old_lines, new_lines = (
+        [line + "\n" for line in text[start : len(text) - rest].split("\n")] for text in (old, new)
+    )
+    if len({*old_lines, *new_lines}) > _MAX_LINES:
+        return _within(old, new, 0, _DIFF_SECONDS)
+    # Each different line becomes one character, so that the library compares whole lines.
+    characters: dict[str, str] = {}
+    for line in (*old_lines, *new_lines):
+        characters.setdefault(line, _character(len(characters)))
     hunks: list[Hunk] = []
-    position = read = 0
-    start, inserted = 0, ""
+    position = start  # in characters
+    at_old = at_new = 0  # in lines
+    removed = added = ""
+    operations = fast_diff_match_patch.diff(
+        "".join(map(characters.__getitem__, old_lines)),
+        "".join(map(characters.__getitem__, new_lines)),
+        timelimit=_DIFF_SECONDS,
+        checklines=False,
+        cleanup="No",
+    )
+    for operation, count in (*operations, ("=", 0)):
+        if operation == "-":
+            removed += "".join(old_lines[at_old : at_old + count])
+            at_old += count
+        elif operation == "+":
+            added += "".join(new_lines[at_new : at_new + count])
+            at_new += count
+        else:
+            end = position + len(removed)
+            if removed and added:
+                left = max(until - time.monotonic(), _LEAST_SECONDS)
+                hunks += _within(removed[:-1], added[:-1], position, left)
+            elif removed or added:
+                if end > len(old):
+                    # There is no such line end: the one before it comes or goes instead.
+                    position, end, added = position - 1, end - 1, ("\n" + added)[:-1]
+                hunks.append(Hunk(position, end, added))
+            position = end + sum(map(len, old_lines[at_old : at_old + count]))
+            removed = added = ""
+            at_old += count
+            at_new += count
+    return hunks
+
+
+def _common_lines(one: str, other: str) -> tuple[int, int]:
+    """How many characters of whole lines two texts share at their beginning, and at their end."""
+    shortest = min(len(one), len(other))
+    start = _longest(shortest, lambda size: one[:size] == other[:size])
+    start = one.rfind("\n", 0, start) + 1
+    end = _longest(shortest - start, lambda size: one.endswith(other[len(other) - size :]))
+    line_end = one.find("\n", len(one) - end)
+    return start, 0 if line_end < 0 else len(one) - line_end
+
+
+def _longest(limit: int, holds: Callable[[int], bool]) -> int:
+    """The greatest number up to `limit` for which something holds that holds for all below it."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
+
+
+def _character(number: int) -> str:
+    """A character of its own for each number; there are none at the surrogates."""
+    return chr(number + 1 if number < 0xD7FF else number + 0x801)
+
+
+def _within(old: str, new: str, start: int, seconds: float) -> list[Hunk]:
+    """Changes within lines, by character, as people would make them; `old` begins at `start`."""
+    hunks: list[Hunk] = []
+    position, read = start, 0
+    begin, inserted = start, ""
     pending = False
     for operation, length in fast_diff_match_patch.diff(
-        old, new, timelimit=_DIFF_SECONDS, checklines=True, cleanup="Semantic"
+        old, new, timelimit=seconds, checklines=True, cleanup="Semantic"
     ):
         if operation == "=":
             if pending:
-                hunks.append(Hunk(start, position, inserted))
+                hunks.append(Hunk(begin, position, inserted))
                 inserted, pending = "", False
             position += length
             read += length
             continue
         if not pending:
-            start, pending = position, True
+            begin, pending = position, True
         if operation == "-":
             position += length
         else:
             inserted += new[read : read + length]
             read += length
     if pending:
-        hunks.append(Hunk(start, position, inserted))
+        hunks.append(Hunk(begin, position, inserted))
     return hunks
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudide.collab.text import apply, decode, diff, document_of, encode, overlap
+from cloudide.collab.text import Hunk, apply, decode, diff, document_of, encode, overlap
 from cloudide.errors import NotEditable, TooLarge
 
 texts = st.text(alphabet="ab \n\r\té€\N{ROCKET}", max_size=80)
@@ -73,6 +73,18 @@ def test_a_diff_leads_from_one_text_to_the_other(old: str, new: str) -> None:
     with document.transaction():
         apply(diff(old, new), text, old)
     assert str(text) == new
+
+
+def test_a_line_between_new_ones_stays_as_it_is() -> None:
+    """Or whoever deletes it meanwhile would delete a part of what is new."""
+    assert diff("[01]\n[02]\n", "[26]\n[01]\n[31]\n[18]\n[02]\n") == [
+        Hunk(0, 0, "[26]\n"),
+        Hunk(5, 5, "[31]\n[18]\n"),
+    ]
+    assert diff("one\ntwo three\nfour", "one\ntwo 3\nfour\nfive") == [
+        Hunk(8, 13, "3"),
+        Hunk(18, 18, "\nfive"),
+    ]
 
 
 def test_hunks_that_touch_overlap() -> None:
