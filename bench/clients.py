@@ -23,6 +23,7 @@ class Usage(msgspec.Struct):
 
     cpu: float  # seconds
     seconds: float
+    grown: float  # MiB of resident memory
 
     @property
     def share(self) -> float:
@@ -54,9 +55,13 @@ async def load_and_watch(
         await contestant.joined()
         client.stdin.write(b"go\n")
         await _line(client, script, "mark")
-        before, began = contestant.cpu(), time.monotonic()
+        before, began, resident = contestant.cpu(), time.monotonic(), contestant.resident()
         await _line(client, script, "mark")
-        usage = Usage(contestant.cpu() - before, time.monotonic() - began)
+        usage = Usage(
+            contestant.cpu() - before,
+            time.monotonic() - began,
+            contestant.resident() - resident,
+        )
         outcome = json.loads(await _line(client, script))
     return outcome, usage
 

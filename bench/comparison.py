@@ -23,7 +23,8 @@ class Row(msgspec.Struct):
     name: str
     competes: bool  # it keeps documents as ours does, on disk
     figures: dict[str, list[float]] = {}
-    failures: list[str] = []
+    failures: list[str] = []  # a row that has one is not first in anything
+    notes: list[str] = []
 
     def add(self, **figures: float) -> None:
         for key, value in figures.items():
@@ -49,15 +50,19 @@ class Comparison(msgspec.Struct):
         ]
         lines = [f"| | {' | '.join(arrows)} |", "|---|" + "--:|" * len(self.columns)]
         lines += [self._line(row) for row in self.rows]
-        peers = [row for row in self.rows[1:] if row.competes and not _ours(row)]
-        if peers:
+        peers = [row for row in self.rows if row.competes and not _ours(row)]
+        if peers and _ours(self.rows[0]):
             cells = [self._ratio(key, column, peers) for key, column in self.columns.items()]
             lines.append(f"| CloudIDE ÷ best that persists | {' | '.join(cells)} |")
-        if any(column.goal is not None for column in self.columns.values()):
+        if _ours(self.rows[0]) and any(each.goal is not None for each in self.columns.values()):
             cells = [self._goal(key, column) for key, column in self.columns.items()]
             lines.append(f"| goal | {' | '.join(cells)} |")
-        notes = [f"{row.name}: {text}" for row in self.rows for text in dict.fromkeys(row.failures)]
-        return "\n".join([*lines, *(["", *(f"- {note}" for note in notes)] if notes else [])])
+        notes = [
+            f"- {row.name}: {text}"
+            for row in self.rows
+            for text in dict.fromkeys([*row.failures, *row.notes])
+        ]
+        return "\n".join([*lines, *(["", *notes] if notes else [])])
 
     def _line(self, row: Row) -> str:
         cells: list[str] = []
@@ -67,13 +72,18 @@ class Comparison(msgspec.Struct):
                 cells.append("failed" if row.failures else "")
                 continue
             text = f"{value:,.{column.digits}f}"
-            if column.compared and row.competes and value == self._first(key, column):
+            if (
+                column.compared
+                and row.competes
+                and not row.failures
+                and value == self._first(key, column)
+            ):
                 text = f"**{text}**"
             cells.append(f"{text}{_noise(row.figures[key])}")
         return f"| {row.name} | {' | '.join(cells)} |"
 
     def _first(self, key: str, column: Column) -> float:
-        values = [row.median(key) for row in self.rows if row.competes]
+        values = [row.median(key) for row in self.rows if row.competes and not row.failures]
         known = [value for value in values if value is not None]
         return max(known) if column.high else min(known)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ QUIET_FOR = 0.3  # seconds
 QUIET = 0.02  # seconds of CPU in that time; the kernel counts in steps of 0.01
 SETTLE_LIMIT = 15.0  # seconds
 SOCKETS = 5000
+COMPLAINT = re.compile(r"^\s*(\w[\w.]*(?:Error|Exception)\b.{0,100})", re.MULTILINE)
 
 Connection = dict[str, Any]
 
@@ -74,6 +77,15 @@ class Contestant:
         """MiB of memory that it occupies."""
         return psutil.Process(self.pid).memory_info().rss / 2**20
 
+    def complaints(self) -> list[str]:
+        """Errors that it has written to its log, each with how often."""
+        kinds = Counter(COMPLAINT.findall(self.log.read_text(errors="replace")))
+        return [f"its log says {count:,} times: {kind}" for kind, count in kinds.items()]
+
+    @property
+    def log(self) -> Path:
+        raise NotImplementedError
+
     async def settle(self) -> None:
         """Wait until it has nothing more to do, so that it does not disturb the next one's turn."""
         async with asyncio.timeout(SETTLE_LIMIT):
@@ -100,6 +112,10 @@ class CloudIDE(Contestant):
     @property
     def pid(self) -> int:
         return self.server.pid
+
+    @property
+    def log(self) -> Path:
+        return self.server.log
 
     async def start(self) -> None:
         self.server = await self.stack.enter_async_context(cloudide(sockets_per_user=SOCKETS))
@@ -162,6 +178,10 @@ class Peer(Contestant):
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def log(self) -> Path:
+        return Path(self._folder, "log")
+
     async def start(self) -> None:
         self._folder = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-peer-"))
         self.stack.push_async_callback(self._end)
@@ -180,8 +200,9 @@ class Peer(Contestant):
 
     async def _begin(self) -> None:
         kept = {self._store.variable: str(Path(self._folder, "kept"))} if self._store else {}
+        log = self._running.enter_context(self.log.open("ab"))
         self._process = await self._running.enter_async_context(
-            peer(*self._command, port=self._port, environment=kept)
+            peer(*self._command, port=self._port, environment=kept, log=log)
         )
 
     async def _end(self) -> None:

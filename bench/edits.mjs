@@ -4,7 +4,9 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from './client.mjs'
+import { failures } from './failures.mjs'
 
+failures()
 const { connection, edits, warm, pause } = JSON.parse(process.argv[2])
 
 const writer = new Client(connection)

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import psutil
 
-from bench.edit import load
+from bench.clients import load
 from bench.figures import Report, Series
 from bench.serving import CLIENT_CORE, SERVER_CORE, authorization, cloudide, pin
 

@@ -10,7 +10,7 @@ const { rooms: wanted, typists, rate, warm, seconds } = JSON.parse(process.argv[
 
 const rooms = await join(wanted)
 const writers = rooms.flatMap((room) => room.slice(0, typists))
-const sentAt = new Map()
+const sentAt = new Map() // typist → when each edit was sent
 let latencies = []
 for (const typist of writers) {
   sentAt.set(typist.id, [])

@@ -14,13 +14,13 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
-from bench.edit import load
+from bench.clients import load
 from bench.figures import Report, Series
 from bench.serving import CLIENT_CORE, SERVER_CORE, authorization, cloudide, pin
 
 
 async def measure(options: Namespace) -> list[Report]:
-    traces = [path for path in sorted(options.traces.glob("*.json.gz")) if _is_sequential(path)]
+    traces = sessions(options.traces)
     if options.quick:
         traces = traces[:1]
     series: list[Series] = []
@@ -54,6 +54,11 @@ async def measure(options: Namespace) -> list[Report]:
         "ends with the recorded text."
     )
     return [Report("Replay of recorded editing", conditions, series)]
+
+
+def sessions(folder: Path) -> list[Path]:
+    """The recorded sessions of a folder that one author wrote."""
+    return [path for path in sorted(folder.glob("*.json.gz")) if _is_sequential(path)]
 
 
 def _is_sequential(path: Path) -> bool:

@@ -3,55 +3,65 @@
 // Prints JSON {rate (edits/s that all have seen), latencies (ms), busy (part of the client's core)}.
 
 import { performance } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { busy, check, join, mark, ready } from './typist.mjs'
 
-const PREPARED = 10_000 // edits of each typist
-const SAMPLED = 16 // one edit in so many has its latency taken
+const PREPARED = 20_000 // edits of each typist
+const SAMPLED = 16 // of so many edits, one has its latency taken
 
 const { connection, typists, window, warm, seconds } = JSON.parse(process.argv[2])
 
 const [room] = await join([[connection, typists]])
 for (const member of room) member.prepare(PREPARED)
-const everywhere = new Map(room.map((typist) => [typist.id, 0]))
-const sentAt = new Map(room.map((typist) => [typist.id, new Map()]))
+const sentAt = new Map(room.map((typist) => [typist.id, []])) // of the sampled edits
 let latencies = []
 let typing = true
+let waiting = false
 for (const member of room) {
   member.onEdits = (id, known, end, at) => {
     if (id === member.id) return
     const times = sentAt.get(id)
-    for (let edit = Math.ceil(known / SAMPLED) * SAMPLED; edit < end; edit += SAMPLED) {
-      latencies.push(at - times.get(edit))
+    for (let sample = Math.ceil(known / SAMPLED); sample * SAMPLED < end; sample++) {
+      latencies.push(at - times[sample])
+    }
+    if (!waiting) {
+      waiting = true
+      setImmediate(fill) // once everything that lies in the sockets has been read
     }
   }
 }
 
-/** Bring every typist's unseen edits up to the window again. */
-function fill() {
-  const now = performance.now()
-  for (const typist of room) {
-    const seen = Math.min(...room.map((member) => member.reached(typist)))
-    everywhere.set(typist.id, seen)
-    const count = typing ? window - (typist.sent - seen) : 0
-    if (count <= 0) continue
-    const times = sentAt.get(typist.id)
-    const first = Math.ceil(typist.sent / SAMPLED) * SAMPLED
-    for (let edit = first; edit < typist.sent + count; edit += SAMPLED) times.set(edit, now)
-    typist.type(count)
-  }
-  if (typing) setImmediate(fill)
+/** How many of a typist's edits everybody has. */
+function everywhere(typist) {
+  let least = typist.sent
+  for (const member of room) least = Math.min(least, member.reached(typist))
+  return least
 }
-const relayed = () => [...everywhere.values()].reduce((sum, seen) => sum + seen, 0)
-const pass = (duration) => new Promise((resolve) => setTimeout(resolve, duration * 1000))
+
+/** Let every typist type until `window` edits are on their way. */
+function fill() {
+  waiting = false
+  const now = performance.now()
+  for (const typist of typing ? room : []) {
+    const count = window - (typist.sent - everywhere(typist))
+    if (count <= 0) continue
+    typist.type(count)
+    const times = sentAt.get(typist.id)
+    while (times.length * SAMPLED < typist.sent) times.push(now)
+  }
+}
+
+const relayed = () => room.reduce((sum, typist) => sum + everywhere(typist), 0)
 
 await ready()
 fill()
-await pass(warm)
+await sleep(warm * 1000)
 mark()
 latencies = []
 const cpu = process.cpuUsage()
-const [began, before] = [performance.now(), relayed()]
-await pass(seconds)
+const began = performance.now()
+const before = relayed()
+await sleep(seconds * 1000)
 const took = performance.now() - began
 const rate = ((relayed() - before) / took) * 1000
 const used = busy(cpu, took)
@@ -59,4 +69,4 @@ mark()
 typing = false
 await check([room])
 for (const member of room) member.wire.close()
-console.log(JSON.stringify({ rate, latencies, busy: used, edits: relayed() }))
+console.log(JSON.stringify({ rate, latencies, busy: used }))

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 from server import Server, serving
 
@@ -45,11 +46,16 @@ def pin(pid: int, core: int) -> None:
 
 @asynccontextmanager
 async def peer(
-    *command: str, port: int, pinned: bool = True, environment: dict[str, str] | None = None
+    *command: str,
+    port: int,
+    pinned: bool = True,
+    environment: dict[str, str] | None = None,
+    log: IO[bytes] | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A peer's server until the context ends; `pinned`: on the server's core.
 
-    It is asked to stop by SIGTERM, and killed when it has not in `STOP_SECONDS`.
+    What it prints is thrown away, and what it complains of goes to `log`, if there is one. It is
+    asked to stop by SIGTERM, and killed when it has not in `STOP_SECONDS`.
     """
     pinning = ["taskset", "--cpu-list", str(SERVER_CORE)] if pinned else []
     process = await asyncio.create_subprocess_exec(
@@ -57,6 +63,7 @@ async def peer(
         *command,
         env={**os.environ, "PORT": str(port), "HOST": "127.0.0.1", **(environment or {})},
         stdout=asyncio.subprocess.DEVNULL,
+        stderr=log,
     )
     try:
         async with asyncio.timeout(START_SECONDS):

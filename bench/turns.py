@@ -24,18 +24,19 @@ async def take_turns(options: Namespace, servers: list[Contestant], turn: Turn) 
     rows = [Row(each.label, competes=bool(each.kept)) for each in servers]
     for number in range(rounds(options)):
         for server, row in zip(servers, rows, strict=True):
-            if row.failures:
-                continue
+            if row.failures or (number and not row.competes):
+                continue  # in memory only, one round shows the difference
             try:
                 async with profiled(options, server):
                     row.add(**await turn(server, f"round-{number}"))
                 await server.settle()
             except (RuntimeError, TimeoutError) as error:
-                row.failures.append(f"round {number + 1}: {error or type(error).__name__}")
+                row.failures.append(f"round {number + 1}: {str(error) or type(error).__name__}")
                 print(f"{server.label}: {row.failures[-1]}", flush=True)
                 await server.restart()
     for server, row in zip(servers, rows, strict=True):
         row.add(resident=server.resident())
+        row.notes = server.complaints()
     return rows
 
 

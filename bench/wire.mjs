@@ -1,16 +1,15 @@
 // A websocket client that costs next to nothing, so that one process can be hundreds of readers.
 //
-// It speaks the y-websocket protocol without keeping a document: an update is handed on as bytes,
-// with the moment it arrived. Frames go out under the masking key 0 (RFC 6455 section 5.3 lets the
-// client choose), which makes a frame the same bytes for every send. Hocuspocus speaks the same
-// messages behind the document's name, after a token.
+// It speaks the y-websocket protocol without keeping a document: what arrives is kept as it came,
+// and each update is looked at where it lies, with the moment it arrived. Frames go out under the
+// masking key 0 (RFC 6455 section 5.3 leaves the choice to the client), so that they can be made
+// beforehand. Hocuspocus speaks the same messages behind the document's name, after a token.
 
 import net from 'node:net'
 import { performance } from 'node:perf_hooks'
-import * as decoding from 'lib0/decoding'
 import * as encoding from 'lib0/encoding'
+import { Reader } from './reader.mjs'
 
-const TEXT = 1
 const BINARY = 2
 const CLOSE = 8
 const PING = 9
@@ -19,27 +18,27 @@ const PONG = 10
 const SYNC = 0
 const AUTHENTICATION = 2
 const HOCUSPOCUS_SYNC_REPLY = 4
-const EXTENSION = 64
 const STEP_2 = 1
 const UPDATE = 2
 
 const HEAD_END = Buffer.from('\r\n\r\n')
+const NOTHING = Buffer.alloc(0)
+
+const reader = new Reader() // one for all: nothing is read half
 
 export class Wire {
-  /** `onUpdate(update, at)` gets each update, the first sync's included, and when it arrived. */
   constructor({ url, headers = {}, subprotocols = [], document = '' }) {
     this.document = document
-    this.onUpdate = () => {}
-    this.onAcknowledged = () => {}
-    this.rest = Buffer.alloc(0)
+    this.onUpdate = () => {} // (reader at the update's first byte, when it arrived)
+    this.received = [] // chunks
+    this.rest = NOTHING
     this.upgraded = false
     this.closing = false
-    this.bytes = 0
     this.synced = new Promise((resolve, reject) => {
       this.onSynced = resolve
       this.fail = (error) => {
         reject(error)
-        if (!this.closing) this.onFailure(error)
+        if (!this.closing) throw error
       }
     })
     const { hostname, port, pathname, host } = new URL(url)
@@ -57,13 +56,20 @@ export class Wire {
     this.socket.on('close', () => this.fail(new Error('the server closed the connection')))
   }
 
-  onFailure(error) {
-    throw error
+  /** All updates so far, as bytes. */
+  updates() {
+    const updates = []
+    const data = Buffer.concat(this.received)
+    this.frames(data, (opcode, start, end) => {
+      if (opcode === BINARY && this.find(data, start, end)) {
+        updates.push(data.subarray(reader.position, reader.end))
+      }
+    })
+    return updates
   }
 
   read(chunk) {
     const at = performance.now()
-    this.bytes += chunk.length
     let data = this.rest.length ? Buffer.concat([this.rest, chunk]) : chunk
     if (!this.upgraded) {
       const end = data.indexOf(HEAD_END)
@@ -74,9 +80,22 @@ export class Wire {
       const status = data.toString('latin1', 0, data.indexOf('\r\n'))
       if (!status.includes(' 101 ')) return this.fail(new Error(status))
       this.upgraded = true
-      data = data.subarray(end + HEAD_END.length)
+      data = chunk = data.subarray(end + HEAD_END.length)
       this.join()
     }
+    this.received.push(chunk)
+    const read = this.frames(data, (opcode, start, end) => {
+      if (opcode === BINARY) {
+        const step = this.find(data, start, end)
+        if (step) this.onUpdate(reader, at)
+        if (step === STEP_2) this.onSynced()
+      } else this.control(opcode, data.subarray(start, end))
+    })
+    this.rest = read < data.length ? data.subarray(read) : NOTHING
+  }
+
+  /** Call `visit(opcode, start, end)` for each complete frame; returns where the next begins. */
+  frames(data, visit) {
     let position = 0
     while (data.length - position >= 2) {
       let length = data[position + 1]
@@ -91,21 +110,31 @@ export class Wire {
         start += 8
       }
       if (data.length - start < length) break
-      this.frame(data[position], data.subarray(start, start + length), at)
+      if (data[position] < 0x80) throw new Error('a fragmented message')
+      visit(data[position] & 0x0f, start, start + length)
       position = start + length
     }
-    this.rest = data.subarray(position)
+    return position
   }
 
-  frame(first, body, at) {
-    if ((first & 0x80) === 0) throw new Error('a fragmented message')
-    const opcode = first & 0x0f
-    if (opcode === BINARY) this.message(body, at)
-    else if (opcode === PING) this.socket.write(frame(body, PONG))
+  /** Set the reader to the update that a message carries; returns the step, 0 for other messages. */
+  find(data, start, end) {
+    reader.begin(data, start, end)
+    if (this.document) reader.skip(reader.uint())
+    const kind = reader.uint()
+    if (kind !== SYNC && !(kind === HOCUSPOCUS_SYNC_REPLY && this.document)) return 0
+    const step = reader.uint()
+    if (step !== STEP_2 && step !== UPDATE) return 0
+    reader.uint() // its length: it fills the message
+    return step
+  }
+
+  control(opcode, body) {
+    if (opcode === PING) this.socket.write(frame(body, PONG))
     else if (opcode === CLOSE) {
       const code = body.length >= 2 ? body.readUInt16BE(0) : 1005
       this.fail(new Error(`closed: ${code} ${body.toString('utf8', 2)}`))
-    } else if (opcode === TEXT) throw new Error('a text frame')
+    } else if (opcode !== PONG) throw new Error(`a frame of kind ${opcode}`)
   }
 
   join() {
@@ -121,22 +150,6 @@ export class Wire {
     this.socket.write(frame(encoding.toUint8Array(first)))
   }
 
-  message(body, at) {
-    const decoder = decoding.createDecoder(body)
-    if (this.document) decoder.pos += decoding.readVarUint(decoder)
-    const kind = decoding.readVarUint(decoder)
-    if (kind === SYNC || (kind === HOCUSPOCUS_SYNC_REPLY && this.document)) {
-      const step = decoding.readVarUint(decoder)
-      if (step === STEP_2 || step === UPDATE) {
-        this.onUpdate(decoding.readVarUint8Array(decoder), at)
-        if (step === STEP_2) this.onSynced()
-      }
-    } else if (kind === EXTENSION) {
-      const message = JSON.parse(decoding.readVarString(decoder))
-      if (message.type === 'ack') this.onAcknowledged(message.count, at)
-    }
-  }
-
   begin(kind) {
     const encoder = encoding.createEncoder()
     if (this.document) encoding.writeVarString(encoder, this.document)
@@ -145,15 +158,11 @@ export class Wire {
   }
 
   /** The frame that carries an update of this connection's document. */
-  update(update) {
+  frameOf(update) {
     const encoder = this.begin(SYNC)
     encoding.writeVarUint(encoder, UPDATE)
     encoding.writeVarUint8Array(encoder, update)
     return frame(encoding.toUint8Array(encoder))
-  }
-
-  send(frames) {
-    this.socket.write(frames)
   }
 
   close() {

@@ -63,7 +63,7 @@ def main(mode: str, arguments: list[str]) -> int:
         install_packages(browser=False, engine=True)
         ensure_engine()
         return 0
-    install_packages(browser=mode == "test", engine=mode != "lint")
+    install_packages(browser=mode == "test", engine=mode != "lint", compiler=mode == "bench")
     if mode != "lint":
         ensure_engine()
     ensure_venv({"test": ["dev"], "lint": ["dev"], "bench": ["dev", "bench"]}.get(mode, []))
@@ -78,8 +78,8 @@ def main(mode: str, arguments: list[str]) -> int:
     if mode == "prepare":
         return 0
     if mode == "bench":
-        # Scripts would fetch or compile a database that no benchmark uses.
         install_modules(os.environ["PATH"], BENCH, "--ignore-scripts")
+        build_module(os.environ["PATH"], BENCH, "better-sqlite3")
         return subprocess.call([str(BIN / "python"), "-m", "bench", *arguments], cwd=ROOT)
     return lint() or (test(arguments) if mode == "test" else 0)
 
@@ -163,7 +163,7 @@ def find(*programs: str) -> bool:
     return any(shutil.which(program, path=PATH) for program in programs)
 
 
-def install_packages(*, browser: bool, engine: bool) -> None:
+def install_packages(*, browser: bool, engine: bool, compiler: bool = False) -> None:
     """Install the Debian packages that are missing, told by what they would bring."""
     needed: list[str] = []
     if importlib.util.find_spec("ensurepip") is None:
@@ -182,6 +182,9 @@ def install_packages(*, browser: bool, engine: bool) -> None:
         needed.append("chromium")
     if browser and not any(Path("/usr/lib").glob("*/libatomic.so.1")):
         needed.append("libatomic1")  # Playwright's own Node.js is linked with it
+    if compiler:
+        needed += [] if find("make") else ["make"]
+        needed += [] if find("g++") else ["g++"]
     if browser and not find("ip"):
         needed.append("iproute2")  # tests make hosts of their own in network namespaces
     # These two improve a machine that could do without: isolation, and base images without a
@@ -282,6 +285,22 @@ def install_modules(path: str, folder: Path = FRONTEND, *options: str) -> None:
     with step(f"Installing the npm packages of {folder.name}"):
         run(["npm", "ci", "--no-audit", "--no-fund", *options], "npm", folder, {"PATH": path})
     remember(stamp, lock)
+
+
+def build_module(path: str, folder: Path, name: str) -> None:
+    """Compile an npm package that is partly written in C++; npm may find it ready to use."""
+    installed = folder / "node_modules" / name
+    node = Path(shutil.which("node", path=path) or "node").resolve()
+    wanted = f"{digest(installed / 'package.json')} {node} {node.stat().st_mtime_ns}"
+    if is_fresh(f"node-module-{name}", wanted) and (installed / "build").exists():
+        return
+    environment = {"PATH": path}
+    headers = node.parent.parent
+    if (headers / "include" / "node" / "node.h").exists():
+        environment["npm_config_nodedir"] = str(headers)  # else they are fetched
+    with step(f"Compiling the npm package {name}"):
+        run(["npm", "rebuild", "--foreground-scripts", name], "npm", folder, environment)
+    remember(f"node-module-{name}", wanted)
 
 
 # ── the container engine ────────────────────────────────────────────────────────────────────────

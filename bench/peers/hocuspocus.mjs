@@ -1,5 +1,12 @@
-// A Hocuspocus server with its documents in memory.
+// A Hocuspocus server; with DATABASE, its documents are kept in that SQLite file.
+import { SQLite } from '@hocuspocus/extension-sqlite'
 import { Server } from '@hocuspocus/server'
 
-const server = new Server({ port: Number(process.env.PORT), address: process.env.HOST, quiet: true })
+const { PORT, HOST, DATABASE } = process.env
+const server = new Server({
+  port: Number(PORT),
+  address: HOST,
+  quiet: true,
+  extensions: DATABASE ? [new SQLite({ database: DATABASE })] : [],
+})
 await server.listen()

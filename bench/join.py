@@ -1,0 +1,74 @@
+"""Joining a document with a long history: late, while others have it open, and cold, as the first
+after the server was restarted.
+
+The history is the longest recorded session in `--traces` (see `replay.py`), typed into each server
+once. What a server brings back after SIGTERM is compared with what was typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from argparse import Namespace
+from pathlib import Path
+
+from bench.clients import load
+from bench.comparison import Column, Comparison, Row
+from bench.contestants import Connection, Contestant, contestants, started
+from bench.replay import sessions
+from bench.serving import CLIENT_CORE, SERVER_CORE
+from bench.turns import rounds
+
+JOINS = 7  # late ones, in the turn of a server
+REST = 10.0  # seconds from the last edit to SIGTERM: time enough to store it
+COLUMNS = {
+    "late": Column("late join ms", 1),
+    "cold": Column("cold load ms", 1, goal=30),
+    "resident": Column("RSS MiB", 0),
+}
+
+
+async def measure(options: Namespace) -> list[Comparison]:
+    trace = max(sessions(options.traces), key=lambda path: path.stat().st_size).resolve()
+    async with started(contestants(options.only, memory=False)) as servers:
+        rows = [Row(each.label, competes=True) for each in servers]
+        for server, row in zip(servers, rows, strict=True):
+            await _one(server, row, trace, rounds(options))
+            row.notes = server.complaints()
+    name = trace.name.removesuffix(".json.gz")
+    conditions = (
+        f"The document is the session {name} of josephg/editing-traces (CC BY 4.0), typed before "
+        "a second client, ten recorded edits in an update. From opening the socket until the last "
+        f"byte of the text is there; late: {JOINS} joins while two others have the document open; "
+        f"cold: the first join after SIGTERM and a new start, {rounds(options)} of them. Server on "
+        f"core {SERVER_CORE}, client on core {CLIENT_CORE}."
+    )
+    return [Comparison("Late join and cold load", conditions, COLUMNS, rows)]
+
+
+async def _one(server: Contestant, row: Row, trace: Path, restarts: int) -> None:
+    [connection] = await server.open(["history.txt"])
+    try:
+        for took in await _join(connection, trace, row, "late join", type=True, joins=JOINS):
+            row.add(late=took)
+    except (RuntimeError, TimeoutError) as error:
+        row.failures.append(f"{str(error) or type(error).__name__}")
+        return
+    row.add(resident=server.resident())
+    typed = time.monotonic()
+    for _ in range(restarts):
+        await asyncio.sleep(max(0.0, typed + REST - time.monotonic()))
+        await server.restart()
+        for took in await _join(connection, trace, row, "after SIGTERM", type=False, joins=1):
+            row.add(cold=took)
+
+
+async def _join(
+    connection: Connection, trace: Path, row: Row, when: str, *, type: bool, joins: int
+) -> list[float]:
+    outcome = await load(
+        "join.mjs", connection=connection, trace=str(trace), type=type, joins=joins
+    )
+    if outcome["missing"]:
+        row.failures.append(f"{when}, {outcome['missing']:,} characters were missing")
+    return outcome["joins"]
