@@ -47,6 +47,9 @@ class Channel:
         self.close_code: int | None = None
         self.close_reason = ""
         self.on_drained: Callable[[], None] | None = None
+        # Writes a frame at once; None while that is not possible. For whoever has one frame for
+        # very many channels: everything else uses `send`.
+        self.direct: Callable[[Frame], None] | None = wire.write
         self._wire = wire
         self._stall_limit = stall_limit
         self._paused = False
@@ -87,6 +90,7 @@ class Channel:
         if self.close_code is not None:
             return
         self.close_code, self.close_reason = code, reason
+        self.direct = None
         self._watch_no_more()
         # A client that reads too slowly for what is queued is not waited for.
         self._frames.clear()
@@ -98,6 +102,7 @@ class Channel:
     def pause(self) -> None:
         """The wire is full."""
         self._paused = True
+        self.direct = None
         if self._stalling is None and self.close_code is None:
             self._watch()
 
@@ -112,6 +117,8 @@ class Channel:
             self._wire.write(frame)
         if not self._paused and self.on_drained is not None and self.close_code is None:
             self.on_drained()
+        if not self._paused and self.close_code is None:
+            self.direct = self._wire.write
 
     def gone(self) -> None:
         """The connection has ended, whoever ended it."""

@@ -282,7 +282,11 @@ class Room:
         sender = self._outgoing_sender
         frame = sync.update(updates[0] if len(updates) == 1 else merge_updates(*updates))
         for connection in self.connections:
-            if connection is not sender:
+            if connection is sender:
+                continue
+            if direct := connection.channel.direct:
+                direct(frame)
+            else:
                 connection.broadcast(frame, self._broadcast_state)
         self._broadcast_state = self.doc.get_state()
         if self._first_sync:

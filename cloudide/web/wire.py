@@ -89,8 +89,8 @@ class WebSocketWire(WebSocketsSansIOProtocol):
         return self.transport.get_write_buffer_size()
 
     def write(self, frame: Frame) -> None:
-        if not self.close_sent and not self.disconnected:
-            self.transport.write(_encode(frame))
+        # A channel that is closed, by whichever side, writes no more: see `_end`.
+        self.transport.write(_encode(frame))
 
     def close(self, code: int, reason: str) -> None:
         self._end()
