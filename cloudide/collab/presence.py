@@ -16,7 +16,6 @@ import msgspec
 from cloudide.identity.permissions import Grant
 from cloudide.protocol.sync import AwarenessEntry
 
-
 EXPIRY_SECONDS = 30.0  # as `outdatedTimeout` of y-protocols' `awareness.js`
 
 
@@ -56,9 +55,7 @@ class Presence(Generic[H]):
             elif entry.state is None:
                 continue
             state = None if entry.state is None else {**entry.state, "user": _user(holder.grant)}
-            self._states[entry.client] = _State(
-                holder, entry.clock, state, time.monotonic()
-            )
+            self._states[entry.client] = _State(holder, entry.clock, state, time.monotonic())
             accepted.append(AwarenessEntry(entry.client, entry.clock, state))
         return accepted
 
