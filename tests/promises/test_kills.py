@@ -17,7 +17,6 @@ import pytest
 from peer import Peer
 from record import record
 from uncontained import Uncontained, uncontained
-from websockets.exceptions import WebSocketException
 
 WRITERS = 3
 KILLS_PER_FILE = 25  # a text that only grows would measure itself
@@ -65,20 +64,6 @@ class Writer:
         self._waiting.clear()
 
 
-async def connected(peer: Peer) -> None:
-    """Come in, as soon as the server lets one in."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await peer.connect()
-            except (OSError, WebSocketException):
-                await asyncio.sleep(0.02)
-                continue
-            await peer.until(lambda: peer.sent or peer.close_code is not None)
-            if peer.close_code is None:
-                return
-
-
 async def one_kill(
     server: Uncontained, path: str, writers: list[Writer], choose: random.Random
 ) -> int:
@@ -97,15 +82,14 @@ async def one_kill(
         await asyncio.sleep(choose.uniform(0, 0.1))
         await server.kill()
         await server.start()
-    stranger = server.peer(path)
-    await connected(stranger)
+    stranger = await server.joined(path)
     await stranger.until(lambda: stranger.hello and str(stranger))
     there = Counter(TOKEN.findall(str(stranger)))
     for writer in writers:
         lost = [token for token in writer.acknowledged if there[token] != 1]
         assert not lost, f"acknowledged by {writer.name}, and lost or doubled: {lost}"
     for writer in writers:
-        await connected(writer.peer)
+        await server.join(writer.peer)
     for writer in writers:
         await writer.peer.saved()
     everything = Counter(token for writer in writers for token in writer.typed)
@@ -137,7 +121,7 @@ async def test_no_kill_loses_what_was_acknowledged(
             writers = [Writer(killable.peer(path), name) for name in "abcdefg"[:WRITERS]]
             writers[0].typed.append("[first]")
             for writer in writers:
-                await connected(writer.peer)
+                await killable.join(writer.peer)
                 await writer.peer.until(lambda writer=writer: str(writer.peer))
         try:
             acknowledged += await one_kill(killable, path, writers, random.Random(number))  # noqa: S311

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from peer import Peer
-from server import ADMIN_TOKEN, Server
+from server import ADMIN_TOKEN, WAIT_SECONDS, Server
+from websockets.exceptions import WebSocketException
 
 from cloudide.identity.accounts import AUTOMATION, Accounts
 from cloudide.storage.database import Database
@@ -62,6 +63,26 @@ class Uncontained(Server):
     def peer(self, path: str, **options: Any) -> Peer:
         """A client, not yet connected."""
         return Peer(self.collab(path), **{"additional_headers": HEADERS, **options})
+
+    async def joined(self, path: str, **options: Any) -> Peer:
+        """A client that is in the room."""
+        peer = self.peer(path, **options)
+        await self.join(peer)
+        return peer
+
+    async def join(self, peer: Peer) -> None:
+        """Let a client come in as soon as the server runs, and its agent has dialled."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                try:
+                    await peer.connect()
+                except (OSError, WebSocketException):
+                    await asyncio.sleep(0.02)
+                    continue
+                await peer.until(lambda: peer.sent or peer.close_code is not None)
+                if peer.close_code is None:
+                    return
+                await asyncio.sleep(0.02)
 
     async def _make_workspace(self) -> None:
         self.data_dir.mkdir(mode=0o700)
