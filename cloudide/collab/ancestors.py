@@ -14,7 +14,7 @@ from collections import deque
 import msgspec
 from pycrdt import Text
 
-from cloudide.collab.records import Agreement, RoomRecord
+from cloudide.collab.records import Agreement, Former, RoomRecord
 from cloudide.collab.text import CONTENT, diff, is_stale
 
 # A program may take so long between reading and writing (a formatter takes about a second).
@@ -36,22 +36,34 @@ class Ancestors:
     """The former agreements of one room, bounded in number and size; the journal has them too."""
 
     def __init__(self, record: RoomRecord) -> None:
-        self._known: deque[Ancestor] = deque(maxlen=STATES)
-        for former in record.former[-STATES:]:
-            agreement = former.agreement
-            state = record.state_at(agreement.upto, agreement.extras)
-            text = str(state.get(CONTENT, type=Text))
-            self._known.append(Ancestor(former.until, agreement, text, state.get_update()))
+        # Built when a file is found changed, which needs them.
+        self._known: deque[Ancestor | Former] = deque(record.former, maxlen=STATES)
+        self._record = record if record.former else None
 
     def remember(self, agreement: Agreement, text: str, state: bytes) -> None:
         """This is agreed no longer."""
         if len(state) > BYTES:
             return
         self._known.append(Ancestor(time.time(), agreement, text, state))
-        while sum(len(ancestor.state) for ancestor in self._known) > BYTES:
+        while sum(len(each.state) for each in self._known if isinstance(each, Ancestor)) > BYTES:
             self._known.popleft()
 
+    def since(self, upto: int) -> dict[int, bytes]:
+        """Forget what was agreed before update `upto`, but for the last seconds; returns the states
+        of those, by their number."""
+        earliest = time.time() - SECONDS
+        kept = [
+            each for each in self._known if each.agreement.upto >= upto or each.until >= earliest
+        ]
+        self._known = deque(kept, maxlen=STATES)
+        return {
+            each.agreement.upto: self._built(each).state
+            for each in kept
+            if each.agreement.upto < upto
+        }
+
     def forget(self) -> None:
+        self._record = None
         self._known.clear()
 
     def of(self, hash: str, disk: str, agreed: str, written: float) -> Ancestor | None:
@@ -62,16 +74,28 @@ class Ancestors:
         change back on purpose.
         """
         earliest = min(time.time(), written) - SECONDS
-        recent = [ancestor for ancestor in self._known if ancestor.until >= earliest]
-        if any(ancestor.agreement.hash == hash for ancestor in recent):
+        known = [each for each in self._known if each.until >= earliest]
+        if any(each.agreement.hash == hash for each in known):
             return None
+        recent = [self._built(each) for each in known]
         stale = [ancestor for ancestor in recent if is_stale(ancestor.text, agreed, disk)]
         if not stale:
             return None
-        nearest = min(stale, key=lambda ancestor: _distance(ancestor.text, disk))
-        return nearest if _distance(nearest.text, disk) < _distance(agreed, disk) else None
+        nearest = min(stale, key=lambda ancestor: distance(ancestor.text, disk))
+        return nearest if distance(nearest.text, disk) < distance(agreed, disk) else None
+
+    def _built(self, former: Ancestor | Former) -> Ancestor:
+        if isinstance(former, Ancestor):
+            return former
+        assert self._record is not None
+        agreement = former.agreement
+        document = self._record.state_at(agreement.upto, agreement.extras)
+        text = str(document.get(CONTENT, type=Text))
+        built = Ancestor(former.until, agreement, text, document.get_update())
+        self._known[self._known.index(former)] = built
+        return built
 
 
-def _distance(one: str, other: str) -> int:
+def distance(one: str, other: str) -> int:
     """How many characters a change from one text to the other touches."""
     return sum(hunk.end - hunk.start + len(hunk.text) for hunk in diff(one, other))

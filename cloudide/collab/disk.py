@@ -23,13 +23,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import msgspec
 import structlog
-from pycrdt import Text
+from pycrdt import Doc, Text
 
 from cloudide.agents.hub import Agents
-from cloudide.collab.ancestors import Ancestor, Ancestors
+from cloudide.collab.ancestors import Ancestor, Ancestors, distance
+from cloudide.collab.folding import Fold
 from cloudide.collab.journal import Journal
 from cloudide.collab.records import Agreement, Intent, RoomRecord
 from cloudide.collab.room import Room, RoomState
@@ -84,9 +86,10 @@ class DiskPeer:
             for intent in record.intents
         }
         self._merged: set[str] = set(record.merged)
-        agreed = record.agreement
-        self._replica = record.state_at(agreed.upto, agreed.extras)
-        self._replica_text = self._replica.get(CONTENT, type=Text)
+        self._record: RoomRecord | None = record  # until the replica is needed
+        self._folded = record.snapshot_seq
+        # Numbers whose commit failed; the log has been going on without them.
+        self._lost = room.seq - record.snapshot_seq - len(record.updates)
         self._ancestors = Ancestors(record)
         self._swaps = True  # look, once, for what an interrupted write left behind
         self._look = False
@@ -98,6 +101,17 @@ class DiskPeer:
         self._wake = asyncio.Event()
         self._rounds: list[asyncio.Future[None]] = []
         self._ended = False
+
+    @cached_property
+    def _replica(self) -> Doc[Text]:
+        """The document at the state last agreed with the disk."""
+        record, self._record = self._record, None
+        assert record is not None
+        return record.state_at(record.agreement.upto, record.agreement.extras)
+
+    @cached_property
+    def _replica_text(self) -> Text:
+        return self._replica.get(CONTENT, type=Text)
 
     @property
     def dirty(self) -> bool:
@@ -158,6 +172,7 @@ class DiskPeer:
         if self.dirty:
             self.edited()
         try:
+            await self._fold()
             while True:
                 await self._sleep()
                 await self._round()
@@ -226,6 +241,7 @@ class DiskPeer:
             self._rounds += rounds  # `run` ends, and with it they do
             raise
         _finish(rounds, error)
+        await self._fold()
 
     # ── from the disk ───────────────────────────────────────────────────────────────────────────
 
@@ -268,6 +284,7 @@ class DiskPeer:
             await self._agree(Agreement(hash, room.seq, format=format), room.doc.get_update())
         else:
             room.format = format
+            await self._settle_intent(text)
             self._rebase(hash, text, written)
             if update := self._diff(text, self._replica.get_update()):
                 self._replica.apply_update(update)
@@ -332,7 +349,6 @@ class DiskPeer:
         await self._written(written, agreement, state)
         if not self.dirty:
             room.tell(DiskState("clean"))
-        await self._compact()
 
     async def _written(self, written: Written, agreement: Agreement, state: bytes) -> None:
         swap = written.displaced
@@ -399,6 +415,20 @@ class DiskPeer:
         """What is agreed is about to change."""
         state = self._replica.get_update()
         self._ancestors.remember(self.agreement, str(self._replica_text), state)
+
+    async def _settle_intent(self, disk: str) -> None:
+        """A write whose answer was lost did happen if `disk` was made from what it wrote."""
+        if not self._intents:
+            return
+        nearest, settled = distance(str(self._replica_text), disk), None
+        for intended in self._intents.values():
+            _, written = document_of(self._replica.get_update(), intended.state)
+            if (away := distance(str(written), disk)) < nearest:
+                nearest, settled = away, intended
+        if settled is not None:
+            hash, upto = settled.intent.hash, settled.intent.upto
+            agreement = Agreement(hash, upto, format=self.agreement.format)
+            await self._agree(agreement, settled.state)
 
     def _rebase(self, hash: str, disk: str, written: float) -> None:
         """Go back to an earlier agreement if `disk` was made from that one."""
@@ -473,15 +503,30 @@ class DiskPeer:
             raise Unavailable("The document is being reloaded; try again shortly.")
         await self._agents.agent(self.room.workspace).call(ReleaseSwap(self.room.path, name))
 
-    async def _compact(self) -> None:
-        """Fold the log when it has grown, at a moment when the replica is exactly its prefix."""
+    async def _fold(self) -> None:
+        """Fold the log when it has grown, whatever the disk holds; see `folding.py`.
+
+        It is the task's own step, so that no agreement and no intent changes meanwhile.
+        """
         room = self.room
-        if room.log_grown and not self.agreement.extras:
-            await self._journal.compact(
-                room.id, self.agreement.upto, self._replica.get_update(), str(self._replica_text)
-            )
-            self._ancestors.forget()  # what was folded cannot be told apart any more
-            room.log_folded()
+        if not room.log_grown:
+            return
+        bases = self._ancestors.since(self._folded)
+        for intended in self._intents.values():
+            if (upto := intended.intent.upto) < self._folded:
+                document, _ = document_of(self._replica.get_update(), intended.state)
+                bases[upto] = document.get_update()
+        if self.agreement.upto < self._folded:
+            bases[self.agreement.upto] = self._replica.get_update()
+        rows = room.seq - self._folded - self._lost
+        fold = Fold(room.seq, room.doc.get_update(), rows, bases)
+        text = str(room.text)
+        room.log_folded()
+        try:
+            if await self._journal.fold(room.id, fold, text):
+                self._folded, self._lost = fold.seq, 0
+        except CloudIDEError as error:
+            _log.warning("disk.not_folded", room=room.id, error=error.message)
 
 
 def _finish(rounds: list[asyncio.Future[None]], error: CloudIDEError | None) -> None:

@@ -8,7 +8,8 @@ the event loop; operations are committed in the order in which they were queued.
 What it keeps for a room (one file of one workspace, in one epoch):
 
 - `updates`: numbered from 1 by the room, each exactly as the room's document emitted it;
-- a verified snapshot of the state up to a number, and the generation before it;
+- a verified snapshot of the state up to a number, and the generation before it (`folding.py`);
+- the updates that were folded, packed by the minute (`history.py`);
 - the *agreement*: which state of the room the file on disk was last known to hold, as a number
   (`upto`: all updates up to it) and the numbers of further ones (`extras`: changes that came from
   the disk while the room was ahead of it);
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +37,9 @@ import apsw
 import msgspec
 import structlog
 
-from cloudide.collab.records import Agreement, Former, Intent, RoomRecord, Update
+from cloudide.collab.folding import Fold, fold
+from cloudide.collab.records import Agreement, Former, Generation, Intent, RoomRecord, Update
+from cloudide.collab.schema import discard, prepare, select
 from cloudide.collab.text import document_of
 from cloudide.errors import StorageFull, Unavailable
 from cloudide.protocol.sync import FileFormat
@@ -50,33 +54,21 @@ COMPACT_BYTES = 1024 * 1024
 
 _log = structlog.get_logger(__name__)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS rooms(
-    id INTEGER PRIMARY KEY, workspace TEXT NOT NULL, path TEXT NOT NULL, epoch TEXT NOT NULL,
-    format BLOB NOT NULL, created REAL NOT NULL, retired REAL,
-    snapshot BLOB, snapshot_seq INTEGER NOT NULL DEFAULT 0,
-    previous_snapshot BLOB, previous_seq INTEGER NOT NULL DEFAULT 0,
-    agreed_hash TEXT NOT NULL, agreed_upto INTEGER NOT NULL, agreed_extras BLOB NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS live_rooms ON rooms(workspace, path) WHERE retired IS NULL;
-CREATE TABLE IF NOT EXISTS updates(
-    room INTEGER NOT NULL, seq INTEGER NOT NULL, author TEXT NOT NULL, time REAL NOT NULL,
-    data BLOB NOT NULL, PRIMARY KEY(room, seq)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS former_agreements(
-    room INTEGER NOT NULL, until REAL NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
-    extras BLOB NOT NULL, PRIMARY KEY(room, until)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS intents(
-    room INTEGER NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
-    PRIMARY KEY(room, hash)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS retired_clients(
-    workspace TEXT NOT NULL, path TEXT NOT NULL, client INTEGER NOT NULL,
-    PRIMARY KEY(workspace, path, client)) WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
-
 
 class _Operation(msgspec.Struct):
     run: Callable[[apsw.Connection], Any]
     done: Callable[[Any, BaseException | None], None]
+
+
+class _Append(msgspec.Struct):
+    """One update: by far the most frequent operation, which needs nothing but its row."""
+
+    row: tuple[int, int, str, float, bytes]  # as the columns of `updates`
+    committed: Callable[[int, BaseException | None], None]
+
+
+_INSERT = "INSERT INTO updates VALUES (?, ?, ?, ?, ?)"
+_Batch = list["_Operation | _Append"]
 
 
 class Journal:
@@ -84,7 +76,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Operation | _Append | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def start(self) -> None:
@@ -99,7 +91,7 @@ class Journal:
         self._thread.start()
         try:
             await opened
-        except apsw.Error as error:
+        except (apsw.Error, Unavailable) as error:
             self._thread.join()
             raise Unavailable(f"The journal {self._path} cannot be opened: {error}") from error
 
@@ -124,12 +116,14 @@ class Journal:
         then, and former agreements are of no more use. `merged`: see `agree`.
         """
         row = (room, update.seq, update.author, time.time(), update.data)
+        if agreement is None:
+            self._queue.put(_Append(row, committed))
+            return
 
         def run(db: apsw.Connection) -> None:
-            db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?)", row)
-            if agreement is not None:
-                _agree(db, room, agreement, merged)
-                db.execute("DELETE FROM former_agreements WHERE room = ?", (room,))
+            db.execute(_INSERT, row)
+            _agree(db, room, agreement, merged)
+            db.execute("DELETE FROM former_agreements WHERE room = ?", (room,))
 
         self._queue.put(_Operation(run, lambda _, error: committed(update.seq, error)))
 
@@ -180,36 +174,24 @@ class Journal:
         """
         await self._call(lambda db: _agree(db, room, agreement, merged))
 
-    async def compact(self, room: int, seq: int, state: bytes, text: str) -> None:
-        """Replace the updates up to `seq` by the snapshot `state`, keeping the generation before.
+    async def fold(self, room: int, folded: Fold, text: str) -> bool:
+        """Take a snapshot of all the updates up to a number, and keep the generation before.
 
-        The snapshot is loaded afresh and must give `text`; one that does not is not taken.
+        The snapshot is loaded afresh and must give `text`. One that does not is not taken, nor one
+        of a log that lacks something the document had; then the answer is False.
         """
-        _, content = document_of(state)
-        if str(content) != text:
-            _log.error("journal.snapshot_differs", room=room, seq=seq)
-            return
-
-        def run(db: apsw.Connection) -> None:
-            db.execute(
-                "DELETE FROM updates WHERE room = ?1 AND seq <="
-                " (SELECT snapshot_seq FROM rooms WHERE id = ?1)",
-                (room,),
-            )
-            db.execute(
-                "UPDATE rooms SET previous_snapshot = snapshot, previous_seq = snapshot_seq,"
-                " snapshot = ?, snapshot_seq = ? WHERE id = ?",
-                (state, seq, room),
-            )
-            db.execute("DELETE FROM former_agreements WHERE room = ? AND upto < ?", (room, seq))
-
-        await self._call(run)
+        if await asyncio.to_thread(_text_of, folded.state) != text:
+            _log.error("journal.snapshot_differs", room=room, seq=folded.seq)
+            return False
+        return await self.transact(lambda db: fold(db, room, folded))
 
     async def retire(self, room: int, clients: set[int]) -> None:
         """End an epoch. `clients` wrote in it; whoever names one later belongs to the past."""
 
         def run(db: apsw.Connection) -> None:
             db.execute("UPDATE rooms SET retired = ? WHERE id = ?", (time.time(), room))
+            for table in ("bases", "intents", "former_agreements"):
+                db.execute(f"DELETE FROM {table} WHERE room = ?", (room,))  # noqa: S608
             for client in clients:
                 db.execute(
                     "INSERT OR IGNORE INTO retired_clients"
@@ -244,7 +226,8 @@ class Journal:
                 row[0]
                 for row in db.execute(
                     "SELECT path FROM rooms WHERE workspace = ? AND retired IS NULL AND"
-                    " (SELECT max(seq) FROM updates WHERE room = rooms.id) > agreed_upto",
+                    " max(snapshot_seq, coalesce((SELECT max(seq) FROM updates"
+                    " WHERE room = rooms.id), 0)) > agreed_upto",
                     (workspace,),
                 )
             ]
@@ -255,16 +238,15 @@ class Journal:
         """Delete all there is of a workspace that is gone."""
 
         def run(db: apsw.Connection) -> None:
-            for table in ("updates", "intents", "former_agreements"):
-                db.execute(
-                    f"DELETE FROM {table} WHERE room IN"  # noqa: S608 - the names are above
-                    " (SELECT id FROM rooms WHERE workspace = ?)",
-                    (workspace,),
-                )
+            for (room,) in select(db, "SELECT id FROM rooms WHERE workspace = ?", workspace):
+                discard(db, room)
             db.execute("DELETE FROM retired_clients WHERE workspace = ?", (workspace,))
-            db.execute("DELETE FROM rooms WHERE workspace = ?", (workspace,))
 
         await self._call(run)
+
+    async def transact(self, run: Callable[[apsw.Connection], T]) -> T:
+        """What `run` returns, in the writer thread after all that is queued. Keep it short."""
+        return await self._call(run)
 
     async def _call(self, run: Callable[[apsw.Connection], T]) -> T:
         result: asyncio.Future[T] = self._loop.create_future()
@@ -288,15 +270,15 @@ class Journal:
             db.set_busy_timeout(5000)
             db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
             db.execute("PRAGMA wal_autocheckpoint=0")
-            db.execute(_SCHEMA)
-        except apsw.Error as error:
+            prepare(db)
+        except (apsw.Error, Unavailable) as error:
             self._loop.call_soon_threadsafe(opened.set_exception, error)
             return
         db.set_wal_hook(self._checkpoint)
         self._loop.call_soon_threadsafe(opened.set_result, None)
         stopping = False
         while not stopping:
-            batch: list[_Operation] = []
+            batch: _Batch = []
             item = self._queue.get()
             while item is not None:
                 batch.append(item)
@@ -313,12 +295,19 @@ class Journal:
         db.close()
 
     @staticmethod
-    def _commit(
-        db: apsw.Connection, batch: list[_Operation]
-    ) -> tuple[list[Any], BaseException | None]:
+    def _commit(db: apsw.Connection, batch: _Batch) -> tuple[list[Any], BaseException | None]:
         try:
+            if len(batch) == 1 and isinstance(batch[0], _Append):
+                db.execute(_INSERT, batch[0].row)  # a statement alone is a transaction
+                return [None], None
             db.execute("BEGIN IMMEDIATE")
-            results = [operation.run(db) for operation in batch]
+            results: list[Any] = []
+            for operation in batch:
+                if isinstance(operation, _Append):
+                    db.execute(_INSERT, operation.row)
+                    results.append(None)
+                else:
+                    results.append(operation.run(db))
             db.execute("COMMIT")
         except Exception as error:
             if db.in_transaction:
@@ -338,12 +327,22 @@ class Journal:
         return apsw.SQLITE_OK
 
 
-def _report(batch: list[_Operation], results: list[Any], error: BaseException | None) -> None:
+def _report(batch: _Batch, results: list[Any], error: BaseException | None) -> None:
     for index, operation in enumerate(batch):
-        operation.done(None if error else results[index], error)
+        if isinstance(operation, _Append):
+            operation.committed(operation.row[1], error)
+        else:
+            operation.done(None if error else results[index], error)
 
 
 def _agree(db: apsw.Connection, room: int, agreement: Agreement, merged: str) -> None:
+    if select(
+        db,
+        "SELECT 1 FROM rooms WHERE id = ?1 AND ?2 < previous_seq"
+        " AND NOT EXISTS (SELECT 1 FROM bases WHERE room = ?1 AND upto = ?2)",
+        *(room, agreement.upto),
+    ):
+        raise LookupError(f"room {room}: the state after update {agreement.upto} was not kept")
     now = time.time()
     db.execute(
         "INSERT OR REPLACE INTO former_agreements"
@@ -371,48 +370,43 @@ def _agree(db: apsw.Connection, room: int, agreement: Agreement, merged: str) ->
 
 def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
     row = db.execute(
-        "SELECT id, epoch, format, snapshot, snapshot_seq, agreed_hash, agreed_upto, agreed_extras"
-        " FROM rooms WHERE workspace = ? AND path = ? AND retired IS NULL",
+        "SELECT id, epoch, format, snapshot_seq, previous_seq, agreed_hash, agreed_upto,"
+        " agreed_extras FROM rooms WHERE workspace = ? AND path = ? AND retired IS NULL",
         (workspace, path),
     ).fetchone()
     if row is None:
         return None
-    room, epoch, encoded, snapshot, snapshot_seq, hash, upto, extras = row
+    room, epoch, encoded, snapshot_seq, previous_seq, hash, upto, extras = row
     format = msgspec.json.decode(encoded, type=FileFormat)
+    agreement = Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...]), format)
+    intents = [
+        Intent(hash, upto)
+        for hash, upto in db.execute("SELECT hash, upto FROM intents WHERE room = ?", (room,))
+    ]
+    former = [
+        Former(until, Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...])))
+        for until, hash, upto, extras in db.execute(
+            "SELECT until, hash, upto, extras FROM former_agreements WHERE room = ? ORDER BY until",
+            (room,),
+        )
+    ]
+    referred = {agreement.upto, *(intent.upto for intent in intents if intent.upto != MERGED)}
+    referred |= {each.agreement.upto for each in former}
+    previous = None
+    if min(referred) < snapshot_seq:
+        updates = _updates(db, room, previous_seq, snapshot_seq)
+        previous = Generation(_snapshot(db, room, previous_seq), previous_seq, updates)
     return RoomRecord(
         id=room,
         epoch=epoch,
         format=format,
-        snapshot=snapshot,
+        snapshot=_snapshot(db, room, snapshot_seq),
         snapshot_seq=snapshot_seq,
-        updates=[
-            (seq, data)
-            for seq, data in db.execute(
-                "SELECT seq, data FROM updates WHERE room = ? AND seq > ? ORDER BY seq",
-                (room, snapshot_seq),
-            )
-        ],
-        agreement=Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...]), format),
-        intents=[
-            Intent(hash, upto)
-            for hash, upto in db.execute(
-                "SELECT hash, upto FROM intents WHERE room = ? AND upto != ?", (room, MERGED)
-            )
-        ],
-        merged=frozenset(
-            hash
-            for (hash,) in db.execute(
-                "SELECT hash FROM intents WHERE room = ? AND upto = ?", (room, MERGED)
-            )
-        ),
-        former=[
-            Former(until, Agreement(hash, upto, msgspec.json.decode(extras, type=tuple[int, ...])))
-            for until, hash, upto, extras in db.execute(
-                "SELECT until, hash, upto, extras FROM former_agreements WHERE room = ?"
-                " ORDER BY until",
-                (room,),
-            )
-        ],
+        updates=_updates(db, room, snapshot_seq),
+        agreement=agreement,
+        intents=[intent for intent in intents if intent.upto != MERGED],
+        former=former,
+        merged=frozenset(intent.hash for intent in intents if intent.upto == MERGED),
         retired_clients=frozenset(
             client
             for (client,) in db.execute(
@@ -420,4 +414,30 @@ def _load(db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
                 (workspace, path),
             )
         ),
+        previous=previous,
+        bases={
+            upto: state
+            for upto, state in db.execute("SELECT upto, state FROM bases WHERE room = ?", (room,))
+            if upto in referred
+        },
     )
+
+
+def _snapshot(db: apsw.Connection, room: int, seq: int) -> bytes | None:
+    found = select(db, "SELECT state FROM snapshots WHERE room = ? AND seq = ?", room, seq)
+    return found[0][0] if found else None
+
+
+def _updates(
+    db: apsw.Connection, room: int, after: int, upto: int = sys.maxsize
+) -> list[tuple[int, bytes]]:
+    return select(
+        db,
+        "SELECT seq, data FROM updates WHERE room = ? AND seq > ? AND seq <= ? ORDER BY seq",
+        *(room, after, upto),
+    )
+
+
+def _text_of(state: bytes) -> str:
+    _, content = document_of(state)
+    return str(content)

@@ -36,8 +36,20 @@ class Update(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Generation(msgspec.Struct, frozen=True):
+    """The snapshot before the present one (None: the beginning), and the updates between them."""
+
+    snapshot: bytes | None
+    seq: int
+    updates: list[tuple[int, bytes]]
+
+
 class RoomRecord(msgspec.Struct, frozen=True):
-    """All the journal knows of a live room; apply `snapshot`, then `updates` after it in order."""
+    """All the journal knows of a live room; apply `snapshot`, then `updates` after it in order.
+
+    `previous` and `bases` are there when something refers to a state before the snapshot; see
+    `folding.py`.
+    """
 
     id: int
     epoch: str
@@ -50,10 +62,19 @@ class RoomRecord(msgspec.Struct, frozen=True):
     former: list[Former]
     merged: frozenset[str] = frozenset()
     retired_clients: frozenset[int] = frozenset()
+    previous: Generation | None = None
+    bases: dict[int, bytes] = {}
 
     def state_at(self, upto: int, extras: tuple[int, ...] = ()) -> Doc[Text]:
         """The document as it was after update `upto`, with the later updates `extras`."""
-        snapshot = [self.snapshot] if self.snapshot else []
-        updates = [data for seq, data in self.updates if seq <= upto or seq in extras]
-        document, _ = document_of(*snapshot, *updates)
+        base, since, log = self.snapshot, self.snapshot_seq, self.updates
+        if self.previous is not None and upto < self.snapshot_seq:
+            base, since = self.previous.snapshot, self.previous.seq
+            log = self.previous.updates + self.updates
+        if upto in self.bases:
+            base, since = self.bases[upto], upto
+        elif upto < since:
+            raise LookupError(f"room {self.id}: the state after update {upto} was not kept")
+        updates = [data for seq, data in log if since < seq <= upto or seq in extras]
+        document, _ = document_of(*([base] if base else []), *updates)
         return document

@@ -484,7 +484,7 @@ async def test_a_folded_log_loads_as_the_whole_one_did(
 ) -> None:
     from cloudide.collab import room
 
-    monkeypatch.setattr(room, "COMPACT_ROWS", 20)
+    monkeypatch.setattr(room, "COMPACT_ROWS", 5)
     file = collab.write("a.txt", b"base\n")
     async with collab.join("a.txt") as client:
         for number in range(70):
@@ -497,7 +497,7 @@ async def test_a_folded_log_loads_as_the_whole_one_did(
         text = str(client)
         with collab.database() as db:
             (seq,) = db.execute("SELECT snapshot_seq FROM rooms").fetchone()
-            assert seq > 20
+            assert seq > 5
         await collab.restart()
         await client.until(lambda: client.close_code is not None)
         await client.connect()

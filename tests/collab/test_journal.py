@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pycrdt import Text
 
+from cloudide.collab.folding import Fold
 from cloudide.collab.journal import BATCH, Journal
 from cloudide.collab.records import Agreement, Intent, RoomRecord, Update
+from cloudide.collab.schema import select
 from cloudide.collab.text import document_of
 from cloudide.errors import CloudIDEError, StorageFull, Unavailable
 from cloudide.protocol.sync import FileFormat
@@ -211,7 +215,8 @@ async def test_only_rooms_with_something_unwritten_are_unwritten(journal: Journa
 
 async def test_a_snapshot_that_is_not_the_text_is_not_taken(journal: Journal) -> None:
     record = await create(journal)
-    await journal.compact(record.id, 1, record.updates[0][1], "something else")
+    fold = Fold(1, record.updates[0][1], 1, {})
+    assert not await journal.fold(record.id, fold, "something else")
     assert (await load(journal)) == record
 
 
@@ -234,6 +239,7 @@ def test_folding_equals_replay(edits: list[tuple[int, int, str]], folds: set[int
             record = await create(journal)
             document, body = document_of(record.updates[0][1])
             emitted: list[bytes] = []
+            folded = 0
             subscription = document.observe(lambda event: emitted.append(event.update))
             for seq, (place, length, insertion) in enumerate(edits, start=2):
                 content = str(body)
@@ -248,7 +254,9 @@ def test_folding_equals_replay(edits: list[tuple[int, int, str]], folds: set[int
                 emitted.clear()
                 journal.append(record.id, Update(seq, "ada", update), lambda seq, error: None)
                 if seq in folds:
-                    await journal.compact(record.id, seq, document.get_update(), str(body))
+                    fold = Fold(seq, document.get_update(), seq - folded, {1: record.updates[0][1]})
+                    assert await journal.fold(record.id, fold, str(body))
+                    folded = seq
             document.unobserve(subscription)
             loaded = await load(journal)
             assert text_of(loaded) == str(body)
@@ -260,3 +268,119 @@ def test_folding_equals_replay(edits: list[tuple[int, int, str]], folds: set[int
 
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(run(Path(directory)))
+
+
+# ── folding ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_state_before_the_snapshot_is_built_from_the_generation_before(
+    journal: Journal,
+) -> None:
+    """Agreements, intents and former agreements refer to it."""
+    record = await create(journal, text="1")
+    document, body = document_of(record.updates[0][1])
+    states = {1: document.get_update()}
+    emitted: list[bytes] = []
+    subscription = document.observe(lambda event: emitted.append(event.update))
+    for seq in range(2, 10):
+        body += str(seq)
+        journal.append(record.id, Update(seq, "ada", emitted[-1]), lambda seq, error: None)
+        states[seq] = document.get_update()
+        if seq == 3:
+            await journal.intend(record.id, Intent("three", 3))
+        if seq in (4, 8):
+            rows = seq if seq == 4 else 4
+            fold = Fold(seq, states[seq], rows, {1: states[1], 3: states[3]} if seq == 8 else {})
+            assert await journal.fold(record.id, fold, str(body))
+    document.unobserve(subscription)
+    loaded = await load(journal)
+    assert loaded.snapshot_seq == 8
+    assert set(loaded.bases) == {1, 3}
+    for upto in (1, 3, *range(4, 10)):
+        assert str(loaded.state_at(upto).get("content", type=Text)) == "123456789"[:upto]
+    with pytest.raises(LookupError):
+        loaded.state_at(2)
+    # What is agreed from now on can be built again, or it is not agreed.
+    await journal.agree(record.id, Agreement("three", 3))
+    with pytest.raises(Unavailable):
+        await journal.agree(record.id, Agreement("two", 2))
+    assert (await load(journal)).agreement == Agreement("three", 3)
+
+
+async def test_a_snapshot_of_what_the_log_does_not_have_is_not_taken(journal: Journal) -> None:
+    """An update whose commit failed is in the document for a moment; a change from the disk
+    without its agreement would be merged again."""
+    record = await create(journal)
+    document, body = document_of(record.updates[0][1])
+    body += "lost"
+    fold = Fold(2, document.get_update(), 2, {})
+    assert not await journal.fold(record.id, fold, str(body))
+    assert await load(journal) == record
+    # Nor one without the states that are still referred to.
+    for seq in (2, 3):
+        journal.append(record.id, Update(seq, "ada", b"\0\0"), lambda seq, error: None)
+    state = record.updates[0][1]
+    assert await journal.fold(record.id, Fold(2, state, 2, {}), "one\n")
+    assert not await journal.fold(record.id, Fold(3, state, 1, {}), "one\n")
+    assert (await load(journal)).snapshot_seq == 2
+
+
+FIRST = """
+CREATE TABLE rooms(
+    id INTEGER PRIMARY KEY, workspace TEXT NOT NULL, path TEXT NOT NULL, epoch TEXT NOT NULL,
+    format BLOB NOT NULL, created REAL NOT NULL, retired REAL,
+    snapshot BLOB, snapshot_seq INTEGER NOT NULL DEFAULT 0,
+    previous_snapshot BLOB, previous_seq INTEGER NOT NULL DEFAULT 0,
+    agreed_hash TEXT NOT NULL, agreed_upto INTEGER NOT NULL, agreed_extras BLOB NOT NULL);
+CREATE UNIQUE INDEX live_rooms ON rooms(workspace, path) WHERE retired IS NULL;
+CREATE TABLE updates(
+    room INTEGER NOT NULL, seq INTEGER NOT NULL, author TEXT NOT NULL, time REAL NOT NULL,
+    data BLOB NOT NULL, PRIMARY KEY(room, seq)) WITHOUT ROWID;
+CREATE TABLE former_agreements(
+    room INTEGER NOT NULL, until REAL NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
+    extras BLOB NOT NULL, PRIMARY KEY(room, until)) WITHOUT ROWID;
+CREATE TABLE intents(
+    room INTEGER NOT NULL, hash TEXT NOT NULL, upto INTEGER NOT NULL,
+    PRIMARY KEY(room, hash)) WITHOUT ROWID;
+CREATE TABLE retired_clients(
+    workspace TEXT NOT NULL, path TEXT NOT NULL, client INTEGER NOT NULL,
+    PRIMARY KEY(workspace, path, client)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_file_of_the_first_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    document, body = document_of()
+    states: list[bytes] = []
+    emitted: list[bytes] = []
+    subscription = document.observe(lambda event: emitted.append(event.update))
+    for letter in "abc":
+        body += letter
+        states.append(document.get_update())
+    document.unobserve(subscription)
+    db = apsw.Connection(str(tmp_path / "journal.sqlite"))
+    db.execute(FIRST)
+    db.execute(
+        "INSERT INTO rooms VALUES (7, 'w', 'a.txt', 'e', '{}', 60, NULL, ?, 2, ?, 1, 'h', 3, '[]')",
+        (states[1], states[0]),
+    )
+    for seq in (2, 3):
+        row = (7, seq, "ada", 120.0, emitted[seq - 1])
+        db.execute("INSERT INTO updates VALUES (?, ?, ?, ?, ?)", row)
+    db.execute("INSERT INTO retired_clients VALUES ('w', 'a.txt', 5)")
+    db.close()
+    for _ in range(2):  # the second time there is nothing to do
+        journal = Journal(tmp_path / "journal.sqlite")
+        await journal.start()
+        record = await load(journal)
+        assert (record.id, record.snapshot_seq, record.retired_clients) == (7, 2, {5})
+        assert text_of(record) == "abc"
+        await journal.close()
+    db = apsw.Connection(str(tmp_path / "journal.sqlite"))
+    assert db.pragma("user_version") == 2
+    ((seq, state),) = select(db, "SELECT seq, state FROM keyframes")
+    assert (seq, zlib.decompress(state)) == (1, states[0])
+    db.pragma("user_version", 3)
+    db.close()
+    with pytest.raises(CloudIDEError, match="newer"):
+        await Journal(tmp_path / "journal.sqlite").start()
