@@ -12,16 +12,17 @@ RESULTS = ROOT / "bench" / "RESULTS.md"
 COMMAND = "make soak"
 
 
-def record(promise: int, outcome: str) -> None:
-    """Append one line to RESULTS.md: date, commit, command, promise, outcome with its counts.
+def record(promise: int | str, outcome: str) -> None:
+    """Append one line to RESULTS.md: when, commit, command, outcome with its counts.
 
     Only of a full run; a sample proves nothing that is worth keeping.
     """
     if os.environ.get("CLOUDIDE_SOAK") != "1":
         return
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    name = f"Promise {promise}" if isinstance(promise, int) else promise
     with RESULTS.open("a") as file:
-        file.write(f"\nPromise {promise}, {now}, commit {_commit()}, `{COMMAND}`: {outcome}\n")
+        file.write(f"\n{name}, {now}, commit {_commit()}, `{COMMAND}`: {outcome}\n")
 
 
 def _commit() -> str:
