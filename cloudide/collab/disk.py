@@ -45,6 +45,7 @@ from cloudide.collab.text import (
     encode,
     overlap,
 )
+from cloudide.collab.writeback import WriteBack
 from cloudide.errors import (
     AgentUnavailable,
     CloudIDEError,
@@ -73,14 +74,23 @@ RETRY_SECONDS = 2.0
 class DiskPeer:
     """The disk's side of one room. `run` is its task; the other methods only wake it."""
 
-    def __init__(self, room: Room, record: RoomRecord, agents: Agents, journal: Journal) -> None:
+    def __init__(
+        self,
+        room: Room,
+        record: RoomRecord,
+        agents: Agents,
+        journal: Journal,
+        clock: WriteBack,
+    ) -> None:
         self.room = room
         self.agreement = record.agreement
         self.stat: Stat | None = None
         self.deleted = False
+        self.offline = False  # the agent was out of reach when it was last needed
         self.on_replaced: Callable[[CloudIDEError], None] = lambda error: None
         self._agents = agents
         self._journal = journal
+        self._clock = clock
         self._intents = {
             intent.hash: _Intended(intent, record.state_at(intent.upto).get_update())
             for intent in record.intents
@@ -93,7 +103,6 @@ class DiskPeer:
         self._ancestors = Ancestors(record)
         self._swaps = True  # look, once, for what an interrupted write left behind
         self._look = False
-        self._hurry = False
         self._first_edit = 0.0
         self._last_edit = 0.0
         self._retry_at = 0.0
@@ -120,12 +129,15 @@ class DiskPeer:
 
     def edited(self) -> None:
         """The room changed."""
-        now = asyncio.get_running_loop().time()
-        if not self._first_edit:
-            self._first_edit = now
-            self._wake.set()  # from here on the task knows its deadline
-        self._last_edit = now
         self._edited_since_delete = True
+        if self.offline:
+            if self.room.log_grown:
+                self._wake.set()
+            return  # whoever sees the agent again gives the hint
+        self._last_edit = asyncio.get_running_loop().time()
+        if not self._first_edit:
+            self._first_edit = self._last_edit
+            self._clock.add(self)
         if self.room.disk_state.state == "clean":
             self.room.tell(DiskState("writing"))
 
@@ -159,7 +171,6 @@ class DiskPeer:
                 raise Unavailable("The document is being reloaded; try again shortly.")
             round_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._rounds.append(round_)
-            self._hurry = True
             self._retry_at = 0.0
             self._wake.set()
             await round_
@@ -174,44 +185,35 @@ class DiskPeer:
         try:
             await self._fold()
             while True:
-                await self._sleep()
+                await self._wake.wait()
+                self._wake.clear()
                 await self._round()
         finally:
             self._ended = True
+            self._clock.remove(self)
             ended = Unavailable("The document is being reloaded; try again shortly.")
             _finish(self._rounds, ended)
 
-    async def _sleep(self) -> None:
-        """Until there is something to do."""
-        loop = asyncio.get_running_loop()
-        while True:
-            now = loop.time()
-            due = self._due(now)
-            if due is not None and due <= now:
-                return
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(None if due is None else due - now):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-
-    def _due(self, now: float) -> float | None:
+    def when(self) -> float | None:
         """When the next round is to be run; None: not before something happens."""
-        if self._look or self._hurry:
-            return max(now, self._retry_at)
+        if self._look:
+            return self._retry_at
         if not self.dirty:
-            self._first_edit = 0.0  # what changed came from the disk; the next edit wakes the task
+            self._first_edit = 0.0  # what changed came from the disk
         if not self._first_edit:
             return None
         limits = self.room.limits
         quiet = self._last_edit + limits.write_back_delay
         return max(min(quiet, self._first_edit + limits.write_back_limit), self._retry_at)
 
+    def wake(self) -> None:
+        """Run a round now."""
+        self._wake.set()
+
     async def _round(self) -> None:
         looked, self._look = self._look, False
+        self.offline = False
         rounds, self._rounds = self._rounds, []
-        self._hurry = False
         error: CloudIDEError | None = None
         try:
             if looked:
@@ -220,7 +222,8 @@ class DiskPeer:
                 await self._push()
         except AgentUnavailable as unavailable:
             error = unavailable
-            self._look = False  # whoever sees the agent again gives the hint
+            self.offline = True
+            self._look = False
             self._first_edit = 0.0
             self.room.tell(DiskState("offline", unavailable.message))
         except (NotEditable, TooLarge) as replaced:
@@ -228,20 +231,23 @@ class DiskPeer:
             self.on_replaced(replaced)
         except CloudIDEError as failure:
             error = failure
-            self.room.tell(DiskState("failed", failure.message))
-            self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
-            self._look = True
+            self._fail(failure)
         except Exception:
             _log.exception("disk.round_failed", room=self.room.id)
             error = Unavailable("The file could not be written; it is tried again.")
-            self.room.tell(DiskState("failed", error.message))
-            self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
-            self._look = True
+            self._fail(error)
         except BaseException:
             self._rounds += rounds  # `run` ends, and with it they do
             raise
         _finish(rounds, error)
         await self._fold()
+
+    def _fail(self, error: CloudIDEError) -> None:
+        """Say so, and try again in a while."""
+        self.room.tell(DiskState("failed", error.message))
+        self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
+        self._look = True
+        self._clock.add(self)
 
     # ── from the disk ───────────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,7 @@ from cloudide.collab.disk import DiskPeer
 from cloudide.collab.journal import Journal
 from cloudide.collab.room import Limits, Room, RoomState
 from cloudide.collab.text import content_hash, decode, diff, document_of, encode
+from cloudide.collab.writeback import WriteBack
 from cloudide.errors import (
     AgentUnavailable,
     CloudIDEError,
@@ -67,6 +68,7 @@ class Rooms(Listener):
             write_back_delay=settings.write_back_delay,
             write_back_limit=settings.write_back_limit,
         )
+        self._clock = WriteBack()
         self._open: dict[Key, _Open] = {}
         self._loading: dict[Key, asyncio.Task[_Open]] = {}
         self._tasks = asyncio.TaskGroup()
@@ -239,7 +241,7 @@ class Rooms(Listener):
                 content_hash(content),
             )
         room = Room(workspace, path, record, self._journal, self._limits)
-        peer = DiskPeer(room, record, self._agents, self._journal)
+        peer = DiskPeer(room, record, self._agents, self._journal, self._clock)
         entry = _Open(room, peer)
         # From the start: a first look may already change the document.
         room.on_broken = lambda error: self._broken(entry, error)
@@ -251,6 +253,7 @@ class Rooms(Listener):
                 await peer.look()
             except AgentUnavailable as unavailable:
                 # The journal has the text; the disk joins when the workspace runs.
+                peer.offline = True
                 room.tell(DiskState("offline", unavailable.message))
             except NotEditable as error:
                 await self._journal.retire(room.id, room.clients())
@@ -390,8 +393,10 @@ class Rooms(Listener):
                     agent = self._agents.agent(workspace)
                     found = await agent.stat([entry.room.path for entry in entries])
                     for entry, stat in zip(entries, found, strict=True):
-                        if stat != entry.peer.stat and not (stat is None and entry.peer.deleted):
-                            entry.peer.hint()
+                        peer = entry.peer
+                        changed = stat != peer.stat and not (stat is None and peer.deleted)
+                        if changed or peer.offline:
+                            peer.hint()
 
     async def _keep_alive(self) -> None:
         while True:
