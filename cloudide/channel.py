@@ -50,6 +50,7 @@ class Channel:
         # Writes a frame at once; None while that is not possible. For whoever has one frame for
         # very many channels: everything else uses `send`.
         self.direct: Callable[[Frame], None] | None = wire.write
+        self.followers: list[Channel] = []
         self._wire = wire
         self._stall_limit = stall_limit
         self._paused = False
@@ -97,12 +98,25 @@ class Channel:
         self.queued = 0
         self._wire.close(code, reason)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes on the wire that the system has not taken yet."""
+        return self._wire.unsent
+
+    def follow(self, channel: Channel) -> None:
+        """`channel` writes to the same wire, through this one: full for one is full for both."""
+        self.followers.append(channel)
+        if self._paused:
+            channel.pause()
+
     # ── what the wire says ──────────────────────────────────────────────────────────────────────
 
     def pause(self) -> None:
         """The wire is full."""
         self._paused = True
         self.direct = None
+        for follower in self.followers:
+            follower.pause()
         if self._stalling is None and self.close_code is None:
             self._watch()
 
@@ -119,6 +133,10 @@ class Channel:
             self.on_drained()
         if not self._paused and self.close_code is None:
             self.direct = self._wire.write
+        for follower in list(self.followers):
+            if self._paused:
+                break
+            follower.resume()
 
     def gone(self) -> None:
         """The connection has ended, whoever ended it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -27,6 +27,7 @@ from cloudide.collab.writeback import WriteBack
 from cloudide.errors import (
     AgentUnavailable,
     CloudIDEError,
+    Conflict,
     EpochChanged,
     NotEditable,
     NotFound,
@@ -34,8 +35,8 @@ from cloudide.errors import (
     Unavailable,
 )
 from cloudide.identity.permissions import Grant
-from cloudide.protocol.agent import FileContent, FilesChanged, ReadFile
-from cloudide.protocol.sync import DiskState
+from cloudide.protocol.agent import FileContent, FilesChanged, ReadFile, WriteFile
+from cloudide.protocol.sync import DiskState, FileFormat
 from cloudide.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -108,11 +109,19 @@ class Rooms(Listener):
     # ── opening ─────────────────────────────────────────────────────────────────────────────────
 
     async def join(
-        self, grant: Grant, path: str, channel: Channel, *, extended: bool, epoch: str = ""
+        self,
+        grant: Grant,
+        path: str,
+        channel: Channel,
+        *,
+        extended: bool,
+        epoch: str = "",
+        first: Callable[[Connection], None] = lambda connection: None,
     ) -> Connection:
         """Connect a client to the room of a file.
 
-        `epoch`: the one that the client's document belongs to, if it has one.
+        `epoch`: the one that the client's document belongs to, if it has one. `first` is called
+        when it is let in, before the room sends anything.
 
         Raises:
             NotFound, TooLarge, NotEditable: as the file is.
@@ -124,6 +133,7 @@ class Rooms(Listener):
             entry.room.check_named_epoch(epoch)
         connection = Connection(entry.room, grant, channel, extended=extended)
         entry.room.become(RoomState.OPEN)
+        first(connection)
         connection.join()
         return connection
 
@@ -166,6 +176,53 @@ class Rooms(Listener):
             room.change(hunks, current, author)
         await entry.peer.flush()
         return content_hash(encode(str(room.text), room.format))
+
+    async def restore(
+        self, workspace: str, path: str, text: str, format: FileFormat, author: str
+    ) -> tuple[str, int, int]:
+        """Give a file a former text, as an edit by `author`; one that is gone is made anew.
+
+        Returns the hash of the room's bytes, the room, and the number of its last update before.
+        All is durable then, and on the disk if the workspace runs.
+
+        Raises:
+            AgentUnavailable: the workspace does not run and the file was never opened, or is gone.
+            NotEditable, TooLarge: what is there now is no text.
+        """
+        try:
+            entry = await self._entry(workspace, path)
+        except NotFound:
+            with suppress(Conflict):  # somebody has just made it
+                agent = self._agents.agent(workspace)
+                await agent.call(WriteFile(path, b"", expected="", parents=True))
+            entry = await self._entry(workspace, path)
+            entry.room.format = format
+        room = entry.room
+        before, current = room.seq, str(room.text)
+        if hunks := diff(current, text):
+            room.change(hunks, current, author)
+        seq = room.seq
+        await self._journal.barrier()
+        if room.durable_seq < seq:
+            raise Unavailable("The journal cannot be written; nothing was restored.")
+        with suppress(AgentUnavailable):
+            await self._write_again(entry)
+        return content_hash(encode(str(room.text), room.format)), room.id, before
+
+    async def _write_again(self, entry: _Open) -> None:
+        """Write a room to the disk, also if its file was deleted."""
+        room, peer = entry.room, entry.peer
+        await self._flush_quietly(entry)
+        if peer.deleted and peer.dirty:
+            peer.edited()
+            await self._flush_quietly(entry)
+        if not peer.dirty:
+            # The disk has the text, or had it when the file was deleted: this is no change to it.
+            agent = self._agents.agent(room.workspace)
+            content = encode(str(room.text), room.format)
+            with suppress(Conflict):
+                await agent.call(WriteFile(room.path, content, expected="", parents=True))
+                peer.hint()
 
     async def flush(self, workspace: str, path: str = "") -> None:
         """Write the open rooms at or below `path` to the disk, so that a program sees them.

@@ -18,6 +18,8 @@ from cloudide.web import (
     events,
     files,
     health,
+    history,
+    hocuspocus,
     images,
     openapi,
     pages,
@@ -74,6 +76,10 @@ ENDPOINTS = [
     Endpoint("GET", f"{WORKSPACE}/files/{{path:path}}", READ, files.read),
     Endpoint("PUT", f"{WORKSPACE}/files/{{path:path}}", WRITE, files.write),
     Endpoint("DELETE", f"{WORKSPACE}/files/{{path:path}}", WRITE, files.delete),
+    Endpoint("GET", f"{WORKSPACE}/history", READ, history.show_all),
+    Endpoint("GET", f"{WORKSPACE}/history/{{version}}", READ, history.show),
+    Endpoint("POST", f"{WORKSPACE}/restore", WRITE, history.restore),
+    Endpoint("GET", f"{WORKSPACE}/blame", READ, history.blame),
     Endpoint("GET", f"{WORKSPACE}/terminals", READ, terminals.show_all),
     Endpoint("POST", f"{WORKSPACE}/terminals", EXECUTE, terminals.create),
     Endpoint("DELETE", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.delete),
@@ -91,6 +97,15 @@ SOCKETS = [
     WebSocketRoute(
         f"{API}/events",
         conversation(SIGNED_IN, events.watch, budget=lambda _: 1024 * 1024),
+    ),
+    WebSocketRoute(
+        f"{WORKSPACE}/collab",
+        conversation(
+            READ,
+            hocuspocus.join,
+            budget=lambda websocket: services(websocket).settings.collab_queue,
+            frame_limit=lambda websocket: services(websocket).settings.collab_frame_limit,
+        ),
     ),
     WebSocketRoute(
         f"{WORKSPACE}/collab/{{path:path}}",

@@ -41,6 +41,10 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", f"{WORKSPACE}/files/{{path:path}}"): (MEMBERS, None),
     ("PUT", f"{WORKSPACE}/files/{{path:path}}"): (EDITORS, None),
     ("DELETE", f"{WORKSPACE}/files/{{path:path}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/history"): (MEMBERS, None),
+    ("GET", f"{WORKSPACE}/history/{{version}}"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/restore"): (EDITORS, {"path": "there.txt", "version": "1-1"}),
+    ("GET", f"{WORKSPACE}/blame"): (MEMBERS, None),
     ("GET", f"{WORKSPACE}/terminals"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/terminals"): (EDITORS, {"command": ["true"]}),
     ("DELETE", f"{WORKSPACE}/terminals/{{terminal}}"): (EDITORS, None),
@@ -54,6 +58,7 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
 }
 SOCKETS: dict[str, set[str]] = {
     "/api/v1/events": SIGNED_IN,
+    f"{WORKSPACE}/collab": MEMBERS,
     f"{WORKSPACE}/collab/{{path:path}}": MEMBERS,
     f"{WORKSPACE}/terminals/{{terminal}}": MEMBERS,
 }
@@ -98,6 +103,7 @@ async def filled(people: People) -> dict[str, str]:
     return {
         "{workspace}": people.workspace,
         "{path:path}": "there.txt",
+        "{version}": "1-1",
         "{terminal}": terminal["id"],
         "{user}": "somebody",
         "{invite}": "missing",
