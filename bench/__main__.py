@@ -7,6 +7,7 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import uvloop
@@ -26,7 +27,7 @@ def main() -> int:
     options = _options()
     partial = options.quick or options.only or options.rounds or options.profile
     for name in options.names:
-        load = os.getloadavg()[0]
+        load, began = os.getloadavg()[0], time.monotonic()
         benchmark = importlib.import_module(f"bench.{name}")
         if load > BUSY:
             print(f"The machine is busy (load {load:.1f}); the figures will be worse than alone.")
@@ -34,6 +35,7 @@ def main() -> int:
             print(f"\n{report.title}\n{report.conditions}\n{report.table()}", flush=True)
             if not partial:
                 keep(report, f"python -m bench {name}", load)
+        print(f"({name} took {time.monotonic() - began:.0f} s)")
     return 0
 
 

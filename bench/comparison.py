@@ -8,12 +8,14 @@ import msgspec
 
 
 class Column(msgspec.Struct):
-    """One figure of every server. `goal`: the most it may be for ours (the least, if `high`)."""
+    """One figure of every server. `goal`: the most it may be for ours (the least, if `high`);
+    `share`: the most that ours may be of the best of the others that persist."""
 
     heading: str  # with the unit
     digits: int = 2
     high: bool = False  # more is better
     goal: float | None = None
+    share: float | None = None
     compared: bool = True  # whether being first means anything
 
 
@@ -50,12 +52,15 @@ class Comparison(msgspec.Struct):
         ]
         lines = [f"| | {' | '.join(arrows)} |", "|---|" + "--:|" * len(self.columns)]
         lines += [self._line(row) for row in self.rows]
-        peers = [row for row in self.rows if row.competes and not _ours(row)]
-        if peers and _ours(self.rows[0]):
-            cells = [self._ratio(key, column, peers) for key, column in self.columns.items()]
-            lines.append(f"| CloudIDE ÷ best that persists | {' | '.join(cells)} |")
-        if _ours(self.rows[0]) and any(each.goal is not None for each in self.columns.values()):
-            cells = [self._goal(key, column) for key, column in self.columns.items()]
+        ours = [row for row in self.rows if _ours(row)]
+        if ours and len(ours) < len(self.rows):
+            for row in ours:
+                cells = [self._ratio(row, key) for key in self.columns]
+                cells = [each if each is None else f"{each:.2f}" for each in cells]
+                name = f"{row.name} ÷ best other that persists"
+                lines.append(f"| {name} | {' | '.join(each or '' for each in cells)} |")
+        if ours and any(each.goal or each.share for each in self.columns.values()):
+            cells = [self._goal(ours, key) for key in self.columns]
             lines.append(f"| goal | {' | '.join(cells)} |")
         notes = [
             f"- {row.name}: {text}"
@@ -87,21 +92,35 @@ class Comparison(msgspec.Struct):
         known = [value for value in values if value is not None]
         return max(known) if column.high else min(known)
 
-    def _ratio(self, key: str, column: Column, peers: list[Row]) -> str:
-        ours = self.rows[0].median(key)
-        values = [value for row in peers if (value := row.median(key)) is not None]
+    def _ratio(self, row: Row, key: str) -> float | None:
+        column, ours = self.columns[key], row.median(key)
+        values = [
+            value
+            for other in self.rows
+            if other.competes and not other.failures and not _ours(other)
+            if (value := other.median(key))
+        ]
         if not column.compared or ours is None or not values:
-            return ""
-        best = max(values) if column.high else min(values)
-        return f"{ours / best:.2f}" if best else ""
+            return None
+        return ours / (max(values) if column.high else min(values))
 
-    def _goal(self, key: str, column: Column) -> str:
-        ours = self.rows[0].median(key)
-        if column.goal is None or ours is None:
+    def _goal(self, ours: list[Row], key: str) -> str:
+        """What was to be reached, and whether it was, by each row of ours."""
+        column = self.columns[key]
+        if column.goal is not None:
+            text = f"{'≥' if column.high else '≤'} {column.goal:,g}"
+            limit, values = column.goal, [row.median(key) for row in ours]
+        elif column.share is not None:
+            text = f"≤ {column.share:g} of the best other"
+            limit, values = column.share, [self._ratio(row, key) for row in ours]
+        else:
             return ""
-        met = ours >= column.goal if column.high else ours <= column.goal
-        sign = "≥" if column.high else "≤"
-        return f"{sign} {column.goal:,g}: {'met' if met else 'missed'}"
+        verdicts = [
+            "met" if (value >= limit if column.high else value <= limit) else "missed"
+            for value in values
+            if value is not None
+        ]
+        return f"{text}: {', '.join(verdicts)}" if verdicts else text
 
 
 def _ours(row: Row) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -222,13 +224,22 @@ def contestants(only: set[str] | None, *, memory: bool, halted: bool = False) ->
         level = Store("y-leveldb", "YPERSISTENCE") if stored else None
         sqlite = Store("SQLite", "DATABASE") if stored else None
         named += [
-            ("y-websocket", Peer("y-websocket", level, *y_websocket)),
-            ("hocuspocus", Peer("Hocuspocus", sqlite, *hocuspocus, named=True)),
-            ("pycrdt-websocket", Peer("pycrdt-websocket", sqlite, *pycrdt)),
+            ("y-websocket", Peer(_npm("@y/websocket-server"), level, *y_websocket)),
+            ("hocuspocus", Peer(_npm("@hocuspocus/server"), sqlite, *hocuspocus, named=True)),
+            ("pycrdt-websocket", Peer(_python("pycrdt-websocket"), sqlite, *pycrdt)),
         ]
     if only and (unknown := only - {name for name, _ in named}):
         raise SystemExit(f"There is no contestant {', '.join(unknown)}.")
     return [each for name, each in named if not only or name in only]
+
+
+def _npm(package: str) -> str:
+    described = json.loads((BENCH / "node_modules" / package / "package.json").read_text())
+    return f"{package} {described['version']}"
+
+
+def _python(package: str) -> str:
+    return f"{package} {metadata.version(package)}"
 
 
 @asynccontextmanager

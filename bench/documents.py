@@ -15,7 +15,7 @@ RATE, WARM = 2, 2  # edits/s of each client, seconds
 COLUMNS = {
     "p50": Column("p50 ms"),
     "p99": Column("p99 ms", goal=1.2),
-    "cpu": Column("server CPU s in 10 s"),
+    "cpu": Column("server CPU s in 10 s", share=1),
     "client": Column("clients' core %", 0, compared=False),
     "resident": Column("RSS MiB", 0),
 }

@@ -15,7 +15,7 @@ RATE, WARM = 30, 1  # edits/s, seconds
 COLUMNS = {
     "p50": Column("p50 ms"),
     "p99": Column("p99 ms"),
-    "cpu": Column("server CPU s in 10 s"),
+    "cpu": Column("server CPU s in 10 s", share=0.5),
     "client": Column("clients' core %", 0, compared=False),
     "resident": Column("RSS MiB", 0),
 }

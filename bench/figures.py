@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 import subprocess
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
@@ -88,20 +90,30 @@ class Tabular(Protocol):
 
 
 def keep(report: Tabular, command: str, load: float) -> None:
-    """Append a report to RESULTS.md, with all that is needed to judge it; `load` is the machine's
-    (one minute) when the run began."""
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    lines = [
-        f"## {report.title}",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}, {machine}, "
-        f"load {load:.1f} at the start; `{command}`. {report.conditions}",
-        "",
-        report.table(),
-        "",
-    ]
-    with RESULTS.open("a") as file:
-        file.write("\n".join(["", *lines]))
+    """Put a report into RESULTS.md in place of the last one of its title, with all that is needed
+    to judge it; `load` is the machine's (one minute) when the run began."""
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {_versions()}"
+    section = "\n".join(
+        [
+            f"## {report.title}",
+            "",
+            f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}, {machine}, "
+            f"load {load:.1f} at the start; `{command}`. {report.conditions}",
+            "",
+            report.table(),
+            "",
+        ]
+    )
+    head, *sections = re.split(r"^(?=## )", RESULTS.read_text(), flags=re.MULTILINE)
+    kept = [each for each in sections if not each.startswith(f"## {report.title}\n")]
+    RESULTS.write_text("\n".join(each.rstrip() + "\n" for each in [head, *kept, section]))
+
+
+def _versions() -> str:
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    packages = [f"{name} {metadata.version(name)}" for name in ("pycrdt", "uvicorn", "apsw")]
+    node_version = [f"Node.js {node.stdout.strip()}"] if node.returncode == 0 else []
+    return ", ".join([f"Python {platform.python_version()}", *node_version, *packages])
 
 
 def _percentile(values: list[float], percent: float) -> float:

@@ -4,49 +4,52 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-import psutil
+from bench.clients import load_and_watch
+from bench.comparison import Column, Comparison
+from bench.contestants import CloudIDE, Contestant, started
+from bench.serving import CLIENT_CORE, SERVER_CORE
+from bench.turns import Figures, percentiles, rounds, take_turns
 
-from bench.clients import load
-from bench.figures import Report, Series
-from bench.serving import CLIENT_CORE, SERVER_CORE, authorization, cloudide, pin
+ROOMS, CLIENTS_PER_ROOM, RATE, WARM = 20, 10, 1000, 3
+COLUMNS = {
+    "p50": Column("durable: p50 ms"),
+    "p99": Column("durable: p99 ms", goal=20),
+    "seen_p50": Column("seen: p50 ms"),
+    "seen_p99": Column("seen: p99 ms"),
+    "server": Column("server's core %", 0),
+    "client": Column("clients' core %", 0, compared=False),
+    "resident": Column("RSS MiB", 0),
+}
 
-ROOMS, CLIENTS_PER_ROOM, RATE, WARM, SECONDS, ROUNDS = 20, 10, 1000, 3, 15, 3
 
-
-async def measure(options: Namespace) -> list[Report]:
-    rounds, seconds = (1, 3) if options.quick else (ROUNDS, SECONDS)
+async def measure(options: Namespace) -> list[Comparison]:
     clients = ROOMS * CLIENTS_PER_ROOM
-    async with cloudide(sockets_per_user=2 * clients) as server:
-        workspace = await server.api.create()
-        pin(server.pid, SERVER_CORE)
-        process = psutil.Process(server.pid)
-        busy, took = 0.0, 0.0
-        durable = Series("edit → acknowledged as durable")
-        for number in range(rounds):
-            connections: list[tuple[dict[str, object], int]] = []
-            for room in range(ROOMS):
-                path = f"round-{number}/room-{room}.txt"
-                await server.api.write(workspace, path, "")
-                url = f"{server.url}/api/v1/workspaces/{workspace}/collab/{path}"
-                connection = {
-                    "url": url.replace("http", "ws", 1),
-                    "headers": authorization(server),
-                    "subprotocols": ["cloudide.collab.v1"],
-                }
-                connections.append((connection, CLIENTS_PER_ROOM))
-            before = process.cpu_times()
-            outcome = await load(
-                "load.mjs", connections=connections, rate=RATE, warm=WARM, seconds=seconds
-            )
-            after = process.cpu_times()
-            busy += after.user + after.system - before.user - before.system
-            took += outcome["seconds"] + WARM
-            durable.rounds.append(outcome["acknowledgements"])
+    seconds = 3 if options.quick else 10
+
+    async def turn(contestant: Contestant, name: str) -> Figures:
+        names = [f"{name}/{number}.txt" for number in range(ROOMS)]
+        outcome, usage = await load_and_watch(
+            contestant,
+            "pace.mjs",
+            rooms=[(each, CLIENTS_PER_ROOM) for each in await contestant.open(names)],
+            typists=CLIENTS_PER_ROOM,
+            rate=RATE / clients,
+            warm=WARM,
+            seconds=seconds,
+        )
+        seen = percentiles(outcome["latencies"])
+        return {
+            **percentiles(outcome["acknowledgements"]),
+            **{f"seen_{name}": value for name, value in seen.items()},
+            "server": usage.share * 100,
+            "client": outcome["busy"] * 100,
+        }
+
+    async with started([CloudIDE()]) as servers:
+        rows = await take_turns(options, servers, turn)
     conditions = (
-        f"{clients} clients in {ROOMS} files, {RATE:,} edits/s in all, {rounds} rounds of "
-        f"{seconds} s after {WARM} s to warm up; all clients in one process on core {CLIENT_CORE}, "
-        f"the server on core {SERVER_CORE}; each edit goes to {CLIENTS_PER_ROOM - 1} others. "
-        f"The server was busy {busy / took:.0%} of the time, joining included. "
-        "Promise: p99 ≤ 50 ms."
+        f"{clients} clients in {ROOMS} files, {RATE:,} edits/s in all, {rounds(options)} rounds of "
+        f"{seconds} s after {WARM} s; each edit goes to {CLIENTS_PER_ROOM - 1} others; server on "
+        f"core {SERVER_CORE}, clients in one process on core {CLIENT_CORE}."
     )
-    return [Report("Acknowledgement under load", conditions, [durable])]
+    return [Comparison("Acknowledgement under load", conditions, COLUMNS, rows)]

@@ -1,6 +1,8 @@
-// Typing at an even pace in many documents or before many readers: how soon does everybody see it?
+// Typing at an even pace in many documents or before many readers: how soon does everybody see it,
+// and how soon is it durable?
 // Argument: JSON {rooms: [[connection, members]], typists (in each room), rate (edits/s of each
-// typist), warm, seconds}. Prints JSON {latencies (ms), edits, busy (part of the client's core)}.
+// typist), warm, seconds}. Prints JSON {latencies (ms), acknowledgements (ms, of servers that say so),
+// busy (part of the client's core)}.
 
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,9 +14,15 @@ const rooms = await join(wanted)
 const writers = rooms.flatMap((room) => room.slice(0, typists))
 const sentAt = new Map() // typist → when each edit was sent
 let latencies = []
+let acknowledgements = []
 for (const typist of writers) {
   sentAt.set(typist.id, [])
   typist.prepare(Math.ceil(rate * (warm + seconds)) + 1)
+  let known = 0
+  typist.wire.onAcknowledged = (count, at) => {
+    const times = sentAt.get(typist.id)
+    for (; known < count; known++) acknowledgements.push(at - times[known])
+  }
 }
 for (const member of rooms.flat()) {
   member.onEdits = (id, known, end, at) => {
@@ -29,11 +37,11 @@ await ready()
 const all = writers.length * rate
 const began = performance.now()
 let cpu, measured
-let edits = 0
 for (let edit = 0; edit < all * (warm + seconds); edit++) {
   if (edit === Math.round(all * warm)) {
     mark()
     latencies = []
+    acknowledgements = []
     cpu = process.cpuUsage()
     measured = performance.now()
   }
@@ -42,10 +50,9 @@ for (let edit = 0; edit < all * (warm + seconds); edit++) {
   const typist = writers[edit % writers.length]
   sentAt.get(typist.id).push(performance.now())
   typist.type()
-  if (measured) edits += 1
 }
 const used = busy(cpu, performance.now() - measured)
 mark()
 await check(rooms)
 for (const member of rooms.flat()) member.wire.close()
-console.log(JSON.stringify({ latencies, edits, busy: used }))
+console.log(JSON.stringify({ latencies, acknowledgements, busy: used }))

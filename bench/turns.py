@@ -10,7 +10,7 @@ from bench.comparison import Row
 from bench.contestants import Contestant
 from bench.profiler import profiled
 
-ROUNDS, SECONDS = 3, 6
+ROUNDS, SECONDS = 3, 5
 
 Figures = dict[str, float]
 Turn = Callable[[Contestant, str], Awaitable[Figures]]

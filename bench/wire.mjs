@@ -18,6 +18,7 @@ const PONG = 10
 const SYNC = 0
 const AUTHENTICATION = 2
 const HOCUSPOCUS_SYNC_REPLY = 4
+const EXTENSION = 64 // of CloudIDE: how many messages of this socket are durable
 const STEP_2 = 1
 const UPDATE = 2
 
@@ -30,6 +31,7 @@ export class Wire {
   constructor({ url, headers = {}, subprotocols = [], document = '' }) {
     this.document = document
     this.onUpdate = () => {} // (reader at the update's first byte, when it arrived)
+    this.onAcknowledged = () => {} // (how many messages, when that arrived)
     this.received = [] // chunks
     this.rest = NOTHING
     this.upgraded = false
@@ -88,6 +90,7 @@ export class Wire {
       if (opcode === BINARY) {
         const step = this.find(data, start, end)
         if (step) this.onUpdate(reader, at)
+        else if (data[start] === EXTENSION) this.extension(data, start, end, at)
         if (step === STEP_2) this.onSynced()
       } else this.control(opcode, data.subarray(start, end))
     })
@@ -127,6 +130,13 @@ export class Wire {
     if (step !== STEP_2 && step !== UPDATE) return 0
     reader.uint() // its length: it fills the message
     return step
+  }
+
+  extension(data, start, end, at) {
+    reader.begin(data, start + 1, end)
+    const length = reader.uint()
+    const message = JSON.parse(data.toString('utf8', reader.position, reader.position + length))
+    if (message.type === 'ack') this.onAcknowledged(message.count, at)
   }
 
   control(opcode, body) {
