@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from cloudide.agents.hub import Agents
+from cloudide.collab.history import History
 from cloudide.collab.journal import Journal
 from cloudide.collab.rooms import Rooms
 from cloudide.errors import CloudIDEError
@@ -59,6 +60,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     feed = Feed()
     store = Store(database, settings.workspaces_per_user)
     rooms = Rooms(agents, journal, settings)
+    history = History(journal, settings.history_days)
     terminals = Terminals(agents, settings)
     supervisor = Supervisor(store, runtime, agents, images, feed, settings)
 
@@ -80,6 +82,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         stack.push_async_callback(runtime.close)
         stack.push_async_callback(agents.close)
         await stack.enter_async_context(rooms)
+        await stack.enter_async_context(history)
         await stack.enter_async_context(terminals)
         await stack.enter_async_context(supervisor)
         services = Services(
@@ -92,6 +95,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             images=images,
             agents=agents,
             rooms=rooms,
+            history=history,
             terminals=terminals,
             feed=feed,
             attendance=Attendance(feed),

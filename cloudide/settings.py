@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     write_back_limit: float = _option(1.0, "seconds", "longest wait before a room is written")
     stat_interval: float = _option(2.0, "seconds", "how often open files are checked on disk")
     room_grace: float = _option(10.0, "seconds", "how long an empty room stays loaded")
+    history_days: int = _option(30, "days", "how far back the history of documents goes")
     terminal_scrollback: int = _option(1 * MIB, "bytes", "output a terminal keeps for replay")
     terminal_queue: int = _option(512 * KIB, "bytes", "queue for one viewer, then a resync")
     terminals_per_workspace: int = _option(32, "terminals", "terminals open in one workspace")

@@ -46,6 +46,8 @@ FRAME_COST = 10_000  # updates, and their bytes by `BYTES_PER_COST`, between two
 HISTORY_BYTES = 64 * 1024 * 1024
 READ_BYTES = 1024 * 1024  # taken from the journal at one time; its thread has edits to write
 REPLAYS = 2
+EDITS = 5_000  # of one version that are told, and how many bytes they may have
+EDIT_BYTES = 4 * 1024 * 1024
 PACE = 9.0  # the background rests this many times as long as it works
 TEND_SECONDS = 60.0
 MINUTE = 60
@@ -84,14 +86,26 @@ class Summary(msgspec.Struct, frozen=True):
     deleted: int
 
 
+class Edit(msgspec.Struct, frozen=True):
+    """At character `start` of the text as it then was, `deleted` was replaced by `inserted`."""
+
+    author: str
+    time: float
+    start: int
+    deleted: str
+    inserted: str
+
+
 class Version(msgspec.Struct, frozen=True):
-    """`changes` made `text` of the version before, one after another."""
+    """`edits`, one after another, made `text` of the version before; `complete` when they are all
+    here."""
 
     name: Name
     authors: list[str]
     text: str
     format: FileFormat
-    changes: list[Change]
+    edits: list[Edit]
+    complete: bool
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -146,7 +160,8 @@ class _Played(msgspec.Struct):
 
     text: str
     spans: list[Span]
-    changes: list[Change]
+    edits: list[Edit]
+    complete: bool
     authors: set[str]
     counts: dict[int, tuple[int, int]]
     frames: list[_Frame]
@@ -241,7 +256,9 @@ class History:
             lambda db: select(db, "SELECT format FROM rooms WHERE id = ?", name.room)
         ) or [(b"{}",)]
         format = msgspec.json.decode(encoded, type=FileFormat)
-        return Version(name, sorted(played.authors), played.text, format, played.changes)
+        return Version(
+            name, sorted(played.authors), played.text, format, played.edits, played.complete
+        )
 
     async def blame(self, workspace: str, path: str) -> list[Run]:
         """Who wrote each line of a file that has been opened, as it is now.
@@ -514,7 +531,7 @@ def _replayed(
 ) -> _Played | None:
     frame = material.frame
     replay = Replay(zlib.decompress(frame.state), frame.blame) if frame else Replay()
-    played = _Played("", [], [], set(), {}, [])
+    played = _Played("", [], [], True, set(), {}, [])
     cost = 0
     found = seq is None
     for minute, rows in material.by_minute():
@@ -523,13 +540,18 @@ def _replayed(
         if minute == last and seq is not None:
             found = any(row[0] == seq for row in rows)
             rows = [row for row in rows if row[0] <= seq]
-        changes = list(replay.feed(rows, pause))
-        played.counts[minute] = (
-            sum(len(change.inserted.decode()) for change in changes),
-            sum(len(change.deleted.decode()) for change in changes),
-        )
+        inserted = deleted = size = 0
+        for change in replay.feed(rows, pause):
+            edit = _edit(change, replay)
+            inserted += len(edit.inserted)
+            deleted += len(edit.deleted)
+            if minute == last and played.complete:
+                size += len(change.inserted) + len(change.deleted)
+                played.complete = size <= EDIT_BYTES and len(played.edits) < EDITS
+                if played.complete:
+                    played.edits.append(edit)
+        played.counts[minute] = (inserted, deleted)
         if minute == last:
-            played.changes = changes
             played.authors = {row[1] for row in rows}
         cost += len(rows) + sum(len(row[3]) for row in rows) // BYTES_PER_COST
         due = cost >= FRAME_COST or (frame_at_end and minute == last)
@@ -546,6 +568,14 @@ def _replayed(
         return None
     played.text, played.spans = replay.text, replay.spans
     return played
+
+
+def _edit(change: Change, replay: Replay) -> Edit:
+    """What a change that has just been made is in characters."""
+    before = replay.content[: change.start]
+    start = change.start if before.isascii() else len(before.decode())
+    deleted, inserted = change.deleted.decode(), change.inserted.decode()
+    return Edit(change.author, change.time, start, deleted, inserted)
 
 
 def _runs(played: _Played) -> list[Run]:

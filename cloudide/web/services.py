@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from cloudide.agents.hub import Agents
+from cloudide.collab.history import History
 from cloudide.collab.rooms import Rooms
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
@@ -32,6 +33,7 @@ class Services:
     images: StockImages
     agents: Agents
     rooms: Rooms
+    history: History
     terminals: Terminals
     feed: Feed
     attendance: Attendance

@@ -124,17 +124,18 @@ async def check(history: History, writing: Writing) -> None:
         version = await history.version("w", "a.txt", summary.name)
         assert version.text == writing.versions[summary.name.minute]
         assert version.authors == summary.authors
-        assert {change.author for change in version.changes} <= set(version.authors)
-        content = before.encode()
+        assert {edit.author for edit in version.edits} <= set(version.authors)
+        content = before
         inserted = deleted = 0
-        for change in version.changes:
-            assert change.time // 60 == summary.name.minute
-            end = change.start + len(change.deleted)
-            assert content[change.start : end] == change.deleted
-            content = content[: change.start] + change.inserted + content[end:]
-            inserted += len(change.inserted.decode())
-            deleted += len(change.deleted.decode())
-        assert content.decode() == version.text
+        for edit in version.edits:
+            assert edit.time // 60 == summary.name.minute
+            end = edit.start + len(edit.deleted)
+            assert content[edit.start : end] == edit.deleted
+            content = content[: edit.start] + edit.inserted + content[end:]
+            inserted += len(edit.inserted)
+            deleted += len(edit.deleted)
+        assert version.complete
+        assert content == version.text
         assert (summary.inserted, summary.deleted) == (inserted, deleted)
         before = version.text
     assert await letters(history, writing.room) == writing.letters
@@ -285,6 +286,18 @@ async def test_a_version_within_a_minute(journal: Journal, history: History, clo
             await writing.fold()
     with pytest.raises(NotFound):
         await history.version("w", "a.txt", Name(writing.room, int(START // 60), 5))
+
+
+async def test_a_version_tells_a_bounded_number_of_edits(
+    journal: Journal, history: History, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "EDITS", 3)
+    writing = await Writing(journal, clock).begin("")
+    for number in range(8):
+        writing.edit(f"author {number}", 0, 0, "x")
+    version = await history.version("w", "a.txt", Name(writing.room, clock.minute))
+    assert version.text == "x" * 8
+    assert (len(version.edits), version.complete) == (3, False)
 
 
 async def test_blame_by_line(journal: Journal, history: History, clock: Clock) -> None:
