@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 
 import msgspec
@@ -50,6 +50,7 @@ from cloudide.errors import (
     AgentUnavailable,
     CloudIDEError,
     Conflict,
+    EpochChanged,
     NotEditable,
     NotFound,
     TooLarge,
@@ -69,6 +70,7 @@ from cloudide.protocol.sync import DiskState, Notice
 _log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2.0
+REMADE_SECONDS = 1.0  # a file that is gone for less than this is being saved by a program
 
 
 class DiskPeer:
@@ -88,6 +90,8 @@ class DiskPeer:
         self.deleted = False
         self.offline = False  # the agent was out of reach when it was last needed
         self.on_replaced: Callable[[CloudIDEError], None] = lambda error: None
+        # Look whether the file, which is not at its path, was renamed; True: the room is there now.
+        self.follow: Callable[[], Awaitable[bool]] = _nowhere
         self._agents = agents
         self._journal = journal
         self._clock = clock
@@ -107,6 +111,8 @@ class DiskPeer:
         self._last_edit = 0.0
         self._retry_at = 0.0
         self._edited_since_delete = False
+        self._deleted_at = 0.0
+        self._restored = False
         self._wake = asyncio.Event()
         self._rounds: list[asyncio.Future[None]] = []
         self._ended = False
@@ -125,7 +131,10 @@ class DiskPeer:
     @property
     def dirty(self) -> bool:
         """Whether the room has something that the disk does not."""
-        return self.room.seq > self.agreement.upto or self.room.format != self.agreement.format
+        room = self.room
+        return (
+            room.seq > self.agreement.upto or room.format != self.agreement.format or self._restored
+        )
 
     def edited(self) -> None:
         """The room changed."""
@@ -140,6 +149,16 @@ class DiskPeer:
             self._clock.add(self)
         if self.room.disk_state.state == "clean":
             self.room.tell(DiskState("writing"))
+
+    async def restore(self) -> None:
+        """Make a deleted file anew, with the room's text.
+
+        Raises:
+            CloudIDEError: it could not be written.
+        """
+        if self.deleted:
+            self._edited_since_delete = self._restored = True
+        await self.flush()
 
     def reconnected(self) -> None:
         """The agent is there (again); a write may have been cut off when it went."""
@@ -226,7 +245,7 @@ class DiskPeer:
             self._look = False
             self._first_edit = 0.0
             self.room.tell(DiskState("offline", unavailable.message))
-        except (NotEditable, TooLarge) as replaced:
+        except (NotEditable, TooLarge, EpochChanged) as replaced:
             error = replaced
             self.on_replaced(replaced)
         except CloudIDEError as failure:
@@ -264,13 +283,21 @@ class DiskPeer:
                 )
             )
         except NotFound:
-            if not self.deleted:
+            if await self.follow():
+                await self._pull()
+            elif not self.deleted:
                 self.deleted = True
+                self._deleted_at = asyncio.get_running_loop().time()
                 self._edited_since_delete = False
                 room.tell(DiskState("deleted", "The file was deleted in the workspace."))
             return
         self.stat = content.stat
         returned, self.deleted = self.deleted, False
+        if returned and self._is_another(content.hash):
+            raise EpochChanged(
+                "This file was deleted and made anew since you opened it. Reload it; text that was "
+                "not saved is offered back."
+            )
         await self._recover(content)
         if content.hash != self.agreement.hash:
             if content.content is None:
@@ -278,6 +305,17 @@ class DiskPeer:
             await self._seen(content.hash, content.content, content.stat.mtime_ns / 1e9)
         if returned or not self.dirty:
             room.tell(DiskState("writing" if self.dirty else "clean"))
+
+    def _is_another(self, hash: str) -> bool:
+        """Whether a file that was deleted and is there again is another one, with its own past.
+
+        One that comes back as it was is the same, and so is one that a program saves by deleting
+        and making it. What people typed since it went belongs to it, and is merged.
+        """
+        if self._classify(hash) != "foreign" or self.dirty:
+            return False
+        gone = asyncio.get_running_loop().time() - self._deleted_at
+        return gone > REMADE_SECONDS
 
     async def _seen(self, hash: str, content: bytes, written: float) -> None:
         """The file holds `content`, which is not what was agreed, and was `written` then."""
@@ -308,7 +346,7 @@ class DiskPeer:
             return
         for swap in content.swaps:
             if self._classify(content_hash(swap.content)) == "foreign":
-                await self._merge_displaced(swap, content.hash)
+                await self._merge_displaced(swap, content.hash, content.content)
             await self._release(swap.name)
         self._swaps = False
 
@@ -350,7 +388,7 @@ class DiskPeer:
         except CloudIDEError:
             await self._withdraw(intent)
             raise
-        self.deleted = False
+        self.deleted = self._restored = False
         self.stat = written.stat
         await self._written(written, agreement, state)
         if not self.dirty:
@@ -363,7 +401,7 @@ class DiskPeer:
             return
         self._swaps = True  # until it is released
         if self._classify(content_hash(swap.content)) == "foreign":
-            await self._merge_displaced(swap, agreement.hash, agreement, state)
+            await self._merge_displaced(swap, agreement.hash, None, agreement, state)
         else:
             await self._agree(agreement, state)
         await self._release(swap.name)
@@ -373,11 +411,16 @@ class DiskPeer:
         self,
         swap: Swap,
         disk_hash: str,
+        disk: bytes | None,
         agreement: Agreement | None = None,
         state: bytes | None = None,
     ) -> None:
         """Somebody wrote `swap` just before our write took its place: a change against what was
-        agreed then. Afterwards the disk holds what we wrote."""
+        agreed then. Afterwards the disk holds what we wrote.
+
+        Where it is not known which write that was (`agreement` and `state`), it is the one that the
+        disk holds now, or that somebody has made of it what it holds (`disk`).
+        """
         room = self.room
         try:
             text, format = decode(swap.content, room.limits.editable)
@@ -393,9 +436,11 @@ class DiskPeer:
         base = self._ancestor(merged, text, time.time())
         update = self._diff(text, base.state if base else self._replica.get_update())
         if agreement is None or state is None:
-            if intended := self._intents.get(disk_hash):
-                upto, before = intended.intent.upto, self.agreement.format
-                agreement, state = Agreement(disk_hash, upto, format=before), intended.state
+            intended = self._intents.get(disk_hash)
+            if intended is None and disk is not None:
+                intended = self._write_behind(decode(disk, room.limits.editable)[0])
+            if intended is not None:
+                agreement, state = self._carried_out(intended), intended.state
             else:
                 agreement, state = self.agreement, b""
         if update is None:
@@ -424,17 +469,24 @@ class DiskPeer:
 
     async def _settle_intent(self, disk: str) -> None:
         """A write whose answer was lost did happen if `disk` was made from what it wrote."""
+        if intended := self._write_behind(disk):
+            await self._agree(self._carried_out(intended), intended.state)
+
+    def _write_behind(self, disk: str) -> _Intended | None:
+        """The write whose answer was lost and from which `disk` was made; None: from what is
+        agreed."""
         if not self._intents:
-            return
-        nearest, settled = distance(str(self._replica_text), disk), None
+            return None
+        nearest, found = distance(str(self._replica_text), disk), None
         for intended in self._intents.values():
             _, written = document_of(self._replica.get_update(), intended.state)
             if (away := distance(str(written), disk)) < nearest:
-                nearest, settled = away, intended
-        if settled is not None:
-            hash, upto = settled.intent.hash, settled.intent.upto
-            agreement = Agreement(hash, upto, format=self.agreement.format)
-            await self._agree(agreement, settled.state)
+                nearest, found = away, intended
+        return found
+
+    def _carried_out(self, intended: _Intended) -> Agreement:
+        intent = intended.intent
+        return Agreement(intent.hash, intent.upto, format=self.agreement.format)
 
     def _rebase(self, hash: str, disk: str, written: float) -> None:
         """Go back to an earlier agreement if `disk` was made from that one."""
@@ -533,6 +585,10 @@ class DiskPeer:
                 self._folded, self._lost = fold.seq, 0
         except CloudIDEError as error:
             _log.warning("disk.not_folded", room=room.id, error=error.message)
+
+
+async def _nowhere() -> bool:
+    return False
 
 
 def _finish(rounds: list[asyncio.Future[None]], error: CloudIDEError | None) -> None:

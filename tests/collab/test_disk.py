@@ -410,6 +410,35 @@ async def test_killed_with_a_displaced_change_in_hand(collab: Collab) -> None:
         assert os.listdir(collab.root) == ["a.txt"]
 
 
+async def test_killed_with_a_displaced_change_in_hand_and_the_file_changes_again(
+    collab: Collab,
+) -> None:
+    """What lies in the file is made of a write that no one has heard of yet."""
+    file = collab.write("a.txt", b"base\nlast\n")
+    async with collab.join("a.txt") as client:
+        real = collab.hub._call
+
+        async def call(agent, request):
+            if isinstance(request, WriteFile):
+                rename_over(file, b"base\nfrom disk\nlast\n")
+            return await real(agent, request)
+
+        collab.hub._call = call
+        collab.hub.lose_answers_to = (WriteFile,)
+        await client.insert(0, "NEW\n")
+        await asyncio.wait_for(collab.hub.lost.wait(), WAIT_SECONDS)
+        collab.hub._call = real
+        file.write_bytes(b"before\n" + file.read_bytes() + b"after\n")
+        await collab.restart()
+        await client.until(lambda: client.close_code is not None)
+        await client.connect()
+        await client.until(lambda: "after" in str(client) and "from disk" in str(client))
+        await client.written()
+        wanted = "before\nNEW\nbase\nfrom disk\nlast\nafter\n"
+        assert str(client) == file.read_text() == wanted
+        assert os.listdir(collab.root) == ["a.txt"]
+
+
 async def test_killed_after_the_merge_of_a_displaced_change(collab: Collab) -> None:
     """The swap file is still there, though what it held is merged already: once is enough."""
     file = collab.write("a.txt", b"base\nlast\n")
