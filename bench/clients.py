@@ -55,13 +55,14 @@ async def load_and_watch(
         await contestant.joined()
         client.stdin.write(b"go\n")
         await _line(client, script, "mark")
-        before, began, resident = contestant.cpu(), time.monotonic(), contestant.resident()
-        await _line(client, script, "mark")
-        usage = Usage(
-            contestant.cpu() - before,
-            time.monotonic() - began,
-            contestant.resident() - resident,
-        )
+        async with contestant.watched():
+            before, began, resident = contestant.cpu(), time.monotonic(), contestant.resident()
+            await _line(client, script, "mark")
+            usage = Usage(
+                contestant.cpu() - before,
+                time.monotonic() - began,
+                contestant.resident() - resident,
+            )
         outcome = json.loads(await _line(client, script))
     return outcome, usage
 

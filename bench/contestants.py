@@ -6,9 +6,10 @@ import asyncio
 import json
 import re
 import tempfile
+from argparse import Namespace
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import psutil
 from server import Server
 
+from bench.profiler import profiled
 from bench.serving import (
     BENCH,
     SERVER_CORE,
@@ -67,6 +69,10 @@ class Contestant:
     async def joined(self) -> None:
         """Called when the clients of a run are there, before anything is typed."""
 
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        """Entered while it is measured."""
+        return nullcontext()
+
     async def stop(self) -> None:
         await self.stack.aclose()
 
@@ -105,10 +111,11 @@ class CloudIDE(Contestant):
     server: Server
     workspace: str
 
-    def __init__(self, *, halted: bool = False) -> None:
+    def __init__(self, *, halted: bool = False, profile: bool = False) -> None:
         kept = "journal, workspace stopped" if halted else "journal and file in a container"
         super().__init__("CloudIDE", kept)
         self._halted = halted
+        self._profile = profile
         self._running = False
 
     @property
@@ -147,6 +154,9 @@ class CloudIDE(Contestant):
             }
             for document in documents
         ]
+
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        return profiled(self.pid) if self._profile else nullcontext()
 
     async def joined(self) -> None:
         if self._halted:
@@ -211,15 +221,16 @@ class Peer(Contestant):
         await self._running.aclose()
 
 
-def contestants(only: set[str] | None, *, memory: bool, halted: bool = False) -> list[Contestant]:
-    """All that take part, ours first. `only`: names to keep, such as `cloudide`; `memory`: the
-    others once more without persistence; `halted`: ours once more with the workspace stopped."""
+def contestants(options: Namespace, *, memory: bool, halted: bool = False) -> list[Contestant]:
+    """All that take part, ours first. `memory`: the others once more without persistence; `halted`:
+    ours once more with the workspace stopped."""
+    only: set[str] | None = options.only
     y_websocket = [node(), str(BENCH / "node_modules/@y/websocket-server/src/server.js")]
     hocuspocus = [node(), str(BENCH / "peers/hocuspocus.mjs")]
     pycrdt = python_peer("pycrdt_server.py")
-    named: list[tuple[str, Contestant]] = [("cloudide", CloudIDE())]
+    named: list[tuple[str, Contestant]] = [("cloudide", CloudIDE(profile=options.profile))]
     if halted:
-        named.append(("cloudide", CloudIDE(halted=True)))
+        named.append(("cloudide", CloudIDE(halted=True, profile=options.profile)))
     for stored in (True, False) if memory else (True,):
         level = Store("y-leveldb", "YPERSISTENCE") if stored else None
         sqlite = Store("SQLite", "DATABASE") if stored else None

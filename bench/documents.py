@@ -39,7 +39,7 @@ async def measure(options: Namespace) -> list[Comparison]:
             "client": outcome["busy"] * 100,
         }
 
-    async with started(contestants(options.only, memory=True, halted=True)) as servers:
+    async with started(contestants(options, memory=True, halted=True)) as servers:
         rows = await take_turns(options, servers, turn)
     conditions = (
         f"{CLIENTS} clients in each document, {RATE} edits/s from each client, spread evenly; "

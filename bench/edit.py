@@ -34,7 +34,7 @@ async def measure(options: Namespace) -> list[Comparison]:
             figures |= {f"durable_{name}": value for name, value in durable.items()}
         return figures
 
-    async with started(contestants(options.only, memory=True)) as servers:
+    async with started(contestants(options, memory=True)) as servers:
         rows = await take_turns(options, servers, turn)
     conditions = (
         f"Loopback; server on core {SERVER_CORE}, clients on core {CLIENT_CORE}; "

@@ -44,7 +44,7 @@ async def _before(options: Namespace, readers: int) -> Comparison:
         }
 
     # Without persistence too, where one run is enough to see the difference.
-    taking_part = contestants(options.only, memory=readers == min(READERS))
+    taking_part = contestants(options, memory=readers == min(READERS))
     async with started(taking_part) as servers:
         rows = await take_turns(options, servers, turn)
     conditions = (

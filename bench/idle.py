@@ -29,7 +29,7 @@ async def measure(options: Namespace) -> list[Comparison]:
         return {"each": usage.grown * 1024 / outcome["joined"]}
 
     options = Namespace(**{**vars(options), "rounds": 1})
-    async with started(contestants(options.only, memory=False)) as servers:
+    async with started(contestants(options, memory=False)) as servers:
         rows = await take_turns(options, servers, turn)
     conditions = (
         f"{each * DOCUMENTS:,} further connections to {DOCUMENTS} empty documents that somebody "

@@ -30,7 +30,7 @@ COLUMNS = {
 
 async def measure(options: Namespace) -> list[Comparison]:
     trace = max(sessions(options.traces), key=lambda path: path.stat().st_size).resolve()
-    async with started(contestants(options.only, memory=False)) as servers:
+    async with started(contestants(options, memory=False)) as servers:
         rows = [Row(each.label, competes=True) for each in servers]
         for server, row in zip(servers, rows, strict=True):
             await _one(server, row, trace, rounds(options))

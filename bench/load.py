@@ -45,7 +45,7 @@ async def measure(options: Namespace) -> list[Comparison]:
             "client": outcome["busy"] * 100,
         }
 
-    async with started([CloudIDE()]) as servers:
+    async with started([CloudIDE(profile=options.profile)]) as servers:
         rows = await take_turns(options, servers, turn)
     conditions = (
         f"{clients} clients in {ROOMS} files, {RATE:,} edits/s in all, {rounds(options)} rounds of "

@@ -1,4 +1,4 @@
-"""Where our server spends its time while it is measured: `--profile`, by py-spy."""
+"""Where a Python server spends its time while it is measured: `--profile`, by py-spy."""
 
 from __future__ import annotations
 
@@ -7,30 +7,24 @@ import shutil
 import signal
 import sys
 import tempfile
-from argparse import Namespace
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.contestants import CloudIDE, Contestant
-
 RATE, SHOWN = 200, 25  # samples a second, functions
-ROOTS = 0.75  # what is in more of the samples than this says nothing
+LOOP = "Runner.run (asyncio/runners.py"  # what is before it is in every sample
 
 
 @asynccontextmanager
-async def profiled(options: Namespace, contestant: Contestant) -> AsyncIterator[None]:
-    """Print the functions that our server spent most samples in, when that was asked for."""
-    if not options.profile or not isinstance(contestant, CloudIDE):
-        yield
-        return
+async def profiled(pid: int) -> AsyncIterator[None]:
+    """Print the functions that a process spent most time in."""
     spy = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
     if spy is None:
         raise SystemExit("--profile needs py-spy: install it into .venv with pip.")
     with tempfile.NamedTemporaryFile(prefix="cloudide-profile-", suffix=".txt") as file:
         recording = await asyncio.create_subprocess_exec(
-            *(spy, "record", "--pid", str(contestant.pid), "--output", file.name),
+            *(spy, "record", "--pid", str(pid), "--output", file.name),
             *("--format", "raw", "--rate", str(RATE), "--nonblocking", "--duration", "unlimited"),
             stdout=asyncio.subprocess.DEVNULL,
         )
@@ -49,13 +43,13 @@ def _summary(stacks: Path) -> str:
     for line in stacks.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
         functions = [frame.rpartition(":")[0] or frame for frame in stack.split(";")]
+        if LOOP in functions:
+            functions = functions[functions.index(LOOP) :]
         own[functions[-1]] += int(count)
         within.update(dict.fromkeys(functions, int(count)))
     total = own.total() or 1
-    shown = [*own.most_common(SHOWN), *within.most_common(2 * SHOWN)]
-    functions = sorted(dict.fromkeys(name for name, _ in shown), key=lambda name: -own[name])
+    shown = [*own.most_common(SHOWN), *within.most_common(SHOWN)]
     return "\n".join(
         f"{own[name] / total:6.1%} itself {within[name] / total:6.1%} in all  {name}"
-        for name in functions
-        if within[name] < ROOTS * total
+        for name in sorted(dict.fromkeys(name for name, _ in shown), key=lambda name: -own[name])
     )

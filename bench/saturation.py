@@ -42,7 +42,7 @@ async def measure(options: Namespace) -> list[Comparison]:
             "client": outcome["busy"] * 100,
         }
 
-    async with started(contestants(options.only, memory=True)) as servers:
+    async with started(contestants(options, memory=True)) as servers:
         rows = await take_turns(options, servers, turn)
     conditions = (
         f"{TYPISTS} clients in one document, single characters, one update a frame, at most "

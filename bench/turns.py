@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from bench.comparison import Row
 from bench.contestants import Contestant
-from bench.profiler import profiled
 
 ROUNDS, SECONDS = 3, 5
 
@@ -27,8 +26,7 @@ async def take_turns(options: Namespace, servers: list[Contestant], turn: Turn) 
             if row.failures or (number and not row.competes):
                 continue  # in memory only, one round shows the difference
             try:
-                async with profiled(options, server):
-                    row.add(**await turn(server, f"round-{number}"))
+                row.add(**await turn(server, f"round-{number}"))
                 await server.settle()
             except (RuntimeError, TimeoutError) as error:
                 row.failures.append(f"round {number + 1}: {str(error) or type(error).__name__}")
