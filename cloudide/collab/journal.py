@@ -268,7 +268,8 @@ class Journal:
         try:
             db = apsw.Connection(str(self._path))
             db.set_busy_timeout(5000)
-            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+            db.pragma("journal_mode", "wal")
+            db.pragma("synchronous", "FULL")
             db.execute("PRAGMA wal_autocheckpoint=0")
             prepare(db)
         except (apsw.Error, Unavailable) as error:

@@ -203,7 +203,7 @@ class Rooms(Listener):
             room.change(hunks, current, author)
         seq = room.seq
         await self._journal.barrier()
-        if room.durable_seq < seq:
+        if room.durable_seq < seq or room.state is RoomState.CLOSED:
             raise Unavailable("The journal cannot be written; nothing was restored.")
         with suppress(AgentUnavailable):
             await self._write_again(entry)
