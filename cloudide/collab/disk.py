@@ -43,6 +43,7 @@ from cloudide.collab.text import (
     diff,
     document_of,
     encode,
+    is_stale,
     overlap,
 )
 from cloudide.collab.writeback import WriteBack
@@ -434,7 +435,9 @@ class DiskPeer:
             room.format = format  # they converted the file; the next write does it again
         merged = content_hash(swap.content)
         base = self._ancestor(merged, text, time.time())
-        update = self._diff(text, base.state if base else self._replica.get_update())
+        before = base.state if base else self._replica.get_update()
+        made_from = base.agreement if base else self.agreement
+        update = self._diff(text, before)
         if agreement is None or state is None:
             intended = self._intents.get(disk_hash)
             if intended is None and disk is not None:
@@ -447,6 +450,12 @@ class DiskPeer:
             await self._agree(agreement, state, merged)
             return
         self._merge(update, agreement, merged)
+        # A program may have read what was displaced, just before it went, to write it yet.
+        extras = (*made_from.extras, room.seq)
+        displaced, content = document_of(before, update)
+        self._ancestors.remember(
+            Agreement(merged, made_from.upto, extras, format), str(content), displaced.get_update()
+        )
         if state:
             self._replica.apply_update(state)
 
@@ -477,9 +486,12 @@ class DiskPeer:
         agreed."""
         if not self._intents:
             return None
-        nearest, found = distance(str(self._replica_text), disk), None
+        agreed = str(self._replica_text)
+        nearest, found = distance(agreed, disk), None
         for intended in self._intents.values():
             _, written = document_of(self._replica.get_update(), intended.state)
+            if is_stale(agreed, str(written), disk):
+                continue  # there is no trace of it, however alike they look
             if (away := distance(str(written), disk)) < nearest:
                 nearest, found = away, intended
         return found
