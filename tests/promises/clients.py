@@ -16,6 +16,7 @@ from local import QUICK, WORKSPACE, Collab, Local, LocalWire
 from peer import WAIT_SECONDS
 
 from cloudide.channel import Channel
+from cloudide.collab.room import Room
 from cloudide.errors import CloudIDEError
 from cloudide.identity.permissions import Grant, Person, Role
 
@@ -41,7 +42,9 @@ class Client(Protocol):
 
     async def read(self) -> str: ...
 
-    async def until_it_reads(self, text: str) -> None: ...
+    async def until_it_reads(self, room: Room) -> None:
+        """Until it has the room's text, whatever that is by then."""
+        ...
 
 
 def places(text: str) -> list[int]:
@@ -78,8 +81,8 @@ class Typist(Local):
     async def read(self) -> str:
         return str(self)
 
-    async def until_it_reads(self, text: str) -> None:
-        await self.until(lambda: str(self) == text or not self.connected)
+    async def until_it_reads(self, room: Room) -> None:
+        await self.until(lambda: str(self) == str(room.text) or not self.connected)
 
 
 class YjsProcess:
@@ -146,9 +149,9 @@ class Yjs:
     async def read(self) -> str:
         return (await self._process.ask("read"))["text"]
 
-    async def until_it_reads(self, text: str) -> None:
+    async def until_it_reads(self, room: Room) -> None:
         async with asyncio.timeout(WAIT_SECONDS), self._changed:
-            while self.connected and await self.read() != text:
+            while self.connected and await self.read() != str(room.text):
                 await self._changed.wait()
 
     def send(self, frame: bytes) -> None:

@@ -146,10 +146,10 @@ class Program:
         self.file.write_text(self._with_a_line(self.file.read_text()))
 
     async def sed(self) -> None:
+        if not self.file.stat().st_size:
+            return  # where there is no line it writes none
         token = self.token("disk")
-        where = self.choose.choice(("1i", "$a", "2i"))
-        if where == "2i" and self.file.read_text().count("\n") < 2:
-            where = "1i"
+        where = self.choose.choice(("1i", "$a"))
         command = ("sed", "-i", f"{where} {token}", str(self.file))
         process = await asyncio.create_subprocess_exec(*command)
         assert await process.wait() == 0
@@ -283,7 +283,7 @@ class Program:
                 )
         await first.until(clean)
         for client in self.clients:
-            await client.until_it_reads(str(room.text))
+            await client.until_it_reads(room)
         return str(room.text)
 
 
