@@ -183,6 +183,7 @@ export type CollabControl =
     }
   | { type: 'ack'; count: number }
   | { type: 'disk'; state: DiskState; detail?: string | null }
+  | { type: 'moved'; path: string }
   | { type: 'notice'; detail: string };
 
 /** Who a collaborator is, as the server writes it into every awareness state. */
@@ -210,6 +211,69 @@ export type TerminalControl =
   | { type: 'viewers'; people: Viewer[] }
   | { type: 'title'; title: string }
   | ({ type: 'exit' } & TerminalExit);
+
+/* ── history: /api/v1/workspaces/{id}/history, restore, blame, convert ───────────────────────────── */
+
+/** `disk` stands for programs in the workspace, an empty id for what nobody remembers. */
+export interface Author {
+  id: string;
+  name: string;
+  color: string;
+}
+
+/** The text at the end of a minute; `inserted` and `deleted` count what that minute changed. */
+export interface VersionSummary {
+  version: string;
+  time: string;
+  authors: Author[];
+  inserted: number;
+  deleted: number;
+}
+
+export interface VersionList {
+  versions: VersionSummary[];
+  more: boolean;
+}
+
+/** `start` counts code points in the text as it was just before this change. */
+export interface VersionChange {
+  author: Author;
+  time: string;
+  start: number;
+  deleted: string;
+  inserted: string;
+}
+
+export interface Version {
+  version: string;
+  time: string;
+  authors: Author[];
+  text: string;
+  changes: VersionChange[];
+  /** False when `changes` are only some of them. */
+  complete: boolean;
+}
+
+/** Lines `from` to `to`, counted from 1. */
+export interface BlameRun {
+  from: number;
+  to: number;
+  author: Author;
+  time: string;
+}
+
+export interface Conversion {
+  path: string;
+  encoding?: string;
+  eol?: '\n' | '\r\n';
+}
+
+export interface Converted {
+  hash: string;
+  encoding: string;
+  eol: '\n' | '\r\n';
+  lines: number;
+}
 
 /* ── websocket close codes ───────────────────────────────────────────────────────────────────── */
 

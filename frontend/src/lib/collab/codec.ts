@@ -7,7 +7,7 @@
  *   01 <awareness update>  who is here, and their cursors
  *   02 00 <reason>         permission denied
  *   03                     asks for everybody's awareness
- *   40 <JSON string>       our control messages: hello, ack, disk, notice
+ *   40 <JSON string>       our control messages: hello, ack, disk, moved, notice
  *
  * Types 0-3 are y-websocket's (y-protocols/PROTOCOL.md); 64 exists only under the subprotocol
  * cloudide.collab.v1. Steps 2 and edits that this side sends are counted, because the server

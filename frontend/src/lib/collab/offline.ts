@@ -1,20 +1,24 @@
 /**
  * What this browser keeps of a document, so that nothing typed is lost with the connection.
  *
- * Each (workspace, path, epoch) has its own IndexedDB store of Yjs updates. A small record in
- * localStorage remembers the last epoch, which Yjs clients (one a tab) still have unacknowledged
- * edits in that store, and older epochs whose stores hold text that was never synced.
+ * Each document has its own IndexedDB store of Yjs updates, shared by the tabs that show it. A
+ * small record in localStorage, one a path, names the store, the epoch it belongs to, which Yjs
+ * clients (one a tab) still have unacknowledged edits in it, and older stores that hold text which
+ * was never synced. A store's name says nothing about the path, so that it stays when a file moves;
+ * nor about the epoch, because a document that went wrong is given up for a fresh one of the same.
  */
 import { clearDocument, IndexeddbPersistence } from 'y-indexeddb';
+import { uuidv4 } from 'lib0/random';
 import * as Y from 'yjs';
 
 export interface DocumentRecord {
   epoch: string | null;
+  store: string | null;
   unsynced: number[];
   orphans: string[];
 }
 
-const EMPTY: DocumentRecord = { epoch: null, unsynced: [], orphans: [] };
+const EMPTY: DocumentRecord = { epoch: null, store: null, unsynced: [], orphans: [] };
 
 /** The part of the Web Storage interface that is needed here. */
 export interface KeyValue {
@@ -26,15 +30,18 @@ export interface KeyValue {
 export class OfflineStore {
   /** False once the browser refused to keep something (private mode, quota, no IndexedDB). */
   works = true;
-  readonly #key: string;
   #persistence: IndexeddbPersistence | null = null;
+  /** The store that this tab's document is kept in. */
+  #store: string | null = null;
 
   constructor(
     readonly workspace: string,
-    readonly path: string,
+    public path: string,
     private readonly storage: KeyValue = window.localStorage,
-  ) {
-    this.#key = `cloudide.document.${workspace}/${path}`;
+  ) {}
+
+  get #key(): string {
+    return `cloudide.document.${this.workspace}/${this.path}`;
   }
 
   get record(): DocumentRecord {
@@ -54,10 +61,6 @@ export class OfflineStore {
     }
   }
 
-  #name(epoch: string): string {
-    return `cloudide:${this.workspace}/${this.path}@${epoch}`;
-  }
-
   /**
    * Keeps `doc` in the store of `epoch` from now on and merges what lies there already.
    *
@@ -66,13 +69,16 @@ export class OfflineStore {
    */
   async attach(doc: Y.Doc, epoch: string): Promise<number[]> {
     this.detach();
-    const { unsynced, orphans, epoch: previous } = this.record;
-    if (previous !== epoch) this.#write({ epoch, unsynced: [], orphans });
+    const { orphans, ...last } = this.record;
+    const known = last.epoch === epoch && last.store !== null;
+    const store = known && last.store !== null ? last.store : `cloudide:${this.workspace}/${uuidv4()}`;
+    if (!known) this.#write({ epoch, store, unsynced: [], orphans });
+    this.#store = store;
     if (typeof indexedDB === 'undefined') {
       this.works = false;
       return [];
     }
-    const persistence = new IndexeddbPersistence(this.#name(epoch), doc);
+    const persistence = new IndexeddbPersistence(store, doc);
     this.#persistence = persistence;
     try {
       // Opening can fail (private mode); `whenSynced` alone would then never settle.
@@ -81,7 +87,7 @@ export class OfflineStore {
     } catch {
       this.works = false;
     }
-    return previous === epoch ? unsynced : [];
+    return known ? last.unsynced : [];
   }
 
   detach(): void {
@@ -106,24 +112,46 @@ export class OfflineStore {
   }
 
   /**
-   * The server has begun a new epoch: forgets the old one, or keeps its store aside as an orphan
-   * when text in it was never synced.
+   * The document is over: forgets its store, or keeps it aside as an orphan when text in it was
+   * never synced.
    */
-  async retire(epoch: string, hasUnsynced: boolean): Promise<void> {
+  async retire(hasUnsynced: boolean): Promise<void> {
     this.detach();
-    const { orphans, unsynced, epoch: current } = this.record;
-    if (current !== epoch) return;
+    const { orphans, unsynced, store } = this.record;
+    // Another tab of this browser may have retired it before.
+    if (store === null || store !== this.#store) return;
     const keep = hasUnsynced || unsynced.length > 0;
-    this.#write({ epoch: null, unsynced: [], orphans: keep ? [...orphans, epoch] : orphans });
-    if (!keep) await this.#clear(epoch);
+    this.#write({ ...EMPTY, orphans: keep ? [...orphans, store] : orphans });
+    if (!keep) await this.#clear(store);
+  }
+
+  /**
+   * The file is at another path now: what is kept of it goes along. Text of a file that was there
+   * before and never reached the server becomes an orphan.
+   */
+  async move(path: string): Promise<void> {
+    const mine = this.record;
+    this.storage.removeItem(this.#key);
+    this.path = path;
+    const there = this.record;
+    if (mine.store === null && mine.orphans.length === 0) return; // another tab was first
+    const same = there.store === mine.store;
+    const left = same ? null : there.store;
+    const keep = left !== null && there.unsynced.length > 0;
+    this.#write({
+      ...mine,
+      unsynced: [...new Set([...mine.unsynced, ...(same ? there.unsynced : [])])],
+      orphans: [...new Set([...there.orphans, ...mine.orphans, ...(keep ? [left] : [])])],
+    });
+    if (left !== null && !keep) await this.#clear(left);
   }
 
   /** The newest text that was typed here and never reached the server; null when all did. */
   async orphanedText(): Promise<string | null> {
-    const epoch = this.record.orphans.at(-1);
-    if (epoch === undefined || typeof indexedDB === 'undefined') return null;
+    const store = this.record.orphans.at(-1);
+    if (store === undefined || typeof indexedDB === 'undefined') return null;
     const doc = new Y.Doc();
-    const persistence = new IndexeddbPersistence(this.#name(epoch), doc);
+    const persistence = new IndexeddbPersistence(store, doc);
     try {
       await persistence._db;
       await persistence.whenSynced;
@@ -141,11 +169,11 @@ export class OfflineStore {
   async dropOrphans(): Promise<void> {
     const record = this.record;
     this.#write({ ...record, orphans: [] });
-    for (const epoch of record.orphans) await this.#clear(epoch);
+    for (const store of record.orphans) await this.#clear(store);
   }
 
-  async #clear(epoch: string): Promise<void> {
+  async #clear(store: string): Promise<void> {
     if (typeof indexedDB === 'undefined') return;
-    await clearDocument(this.#name(epoch)).catch(() => (this.works = false));
+    await clearDocument(store).catch(() => (this.works = false));
   }
 }

@@ -12,6 +12,7 @@ class Page {
   docs: Y.Doc[] = [];
   orphans: string[] = [];
   notices: string[] = [];
+  moves: string[] = [];
   resets = 0;
   readonly provider: Provider;
 
@@ -30,6 +31,7 @@ class Page {
         ready: (doc: Y.Doc, _awareness: Awareness) => void this.docs.push(doc),
         reset: () => (this.resets += 1),
         orphaned: (text) => void this.orphans.push(text),
+        moved: (to) => void this.moves.push(to),
         notice: (detail) => void this.notices.push(detail),
       },
     });
@@ -186,7 +188,7 @@ describe('a provider', () => {
     await vi.waitFor(() => expect(page.text).toBe('new'));
     await page.synced();
     expect(page.orphans).toEqual([]);
-    expect(new OfflineStore('w', `file-${path}`, storage).record).toEqual({
+    expect(new OfflineStore('w', `file-${path}`, storage).record).toMatchObject({
       epoch: 'e2',
       unsynced: [],
       orphans: [],

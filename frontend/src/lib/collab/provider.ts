@@ -6,12 +6,14 @@
  *   server: hello (epoch, read-only?)   then step 1
  *   client: step 1                      then step 2 answering the server's, then edits
  *   server: step 2, edits, awareness, "ack N" once the first N steps 2 and edits of this socket
- *           are durable, "disk" about the file in the container
+ *           are durable, "disk" about the file in the container, "moved" when it has another
+ *           path: the socket stays, the next one is opened there
  *
  * Edits made before the server's step 1 travel inside our step 2. A document belongs to one epoch;
- * when the server has begun another one (close code 4409) this document is over: what it holds
- * unacknowledged is set aside by the offline store and a fresh document takes its place. Text is
- * never put into a document except by a person's edit.
+ * when the server has begun another one, or holds something else under this document's client id
+ * (close code 4409), this document is over: what it holds unacknowledged is set aside by the
+ * offline store and a fresh document takes its place. Text is never put into a document except by
+ * a person's edit.
  */
 import { applyAwarenessUpdate, Awareness, encodeAwarenessUpdate, removeAwarenessStates } from 'y-protocols/awareness';
 import * as Y from 'yjs';
@@ -37,6 +39,8 @@ export interface ProviderEvents {
   reset(): void;
   /** Text of an earlier epoch that never reached the server. */
   orphaned(text: string): void;
+  /** The file has another path; `url` of the provider is to be set for it. */
+  moved(path: string): void;
   notice(detail: string): void;
 }
 
@@ -59,8 +63,9 @@ export class Provider {
   diskDetail = '';
   format: TextFormat | null = null;
   refused: Refusal | null = null;
+  /** Where the next socket is opened. */
+  url: string;
 
-  readonly #url: string;
   readonly #offline: OfflineStore;
   readonly #events: ProviderEvents;
   readonly #backoff: Backoff;
@@ -82,7 +87,7 @@ export class Provider {
   #inherited: number[] = [];
 
   constructor(options: ProviderOptions) {
-    this.#url = options.url;
+    this.url = options.url;
     this.#offline = options.offline;
     this.#events = options.events;
     this.#backoff = options.backoff ?? new Backoff();
@@ -105,8 +110,8 @@ export class Provider {
 
   /** Shows what this browser kept, then connects; called once. */
   async start(): Promise<void> {
-    const { epoch, orphans } = this.#offline.record;
-    if (orphans.length > 0) await this.#offerOrphan();
+    const { epoch } = this.#offline.record;
+    await this.offerOrphan();
     if (epoch !== null && !this.#destroyed) {
       this.#epoch = epoch;
       await this.#restore(epoch);
@@ -120,7 +125,7 @@ export class Provider {
     if (this.#destroyed || this.#socket) return;
     this.refused = null;
     const epoch = this.#epoch === null ? '' : `?epoch=${encodeURIComponent(this.#epoch)}`;
-    const socket = this.#open(this.#url + epoch, COLLAB_SUBPROTOCOL);
+    const socket = this.#open(this.url + epoch, COLLAB_SUBPROTOCOL);
     socket.binaryType = 'arraybuffer';
     this.#socket = socket;
     socket.onopen = () => this.#heard(socket);
@@ -182,7 +187,9 @@ export class Provider {
     if (Y.encodeStateVector(this.doc).length > 1) this.#show();
   }
 
-  async #offerOrphan(): Promise<void> {
+  /** Tells of text that was set aside, if there is any. */
+  async offerOrphan(): Promise<void> {
+    if (this.#offline.record.orphans.length === 0) return;
     const text = await this.#offline.orphanedText();
     if (text === null) await this.#offline.dropOrphans();
     else if (!this.#destroyed) this.#events.orphaned(text);
@@ -257,6 +264,9 @@ export class Provider {
         this.disk = control.state;
         this.diskDetail = control.detail ?? '';
         break;
+      case 'moved':
+        this.#events.moved(control.path);
+        break;
       case 'notice':
         this.#events.notice(control.detail);
         return;
@@ -324,10 +334,12 @@ export class Provider {
     this.awareness = new Awareness(this.doc);
     this.#adopt(this.doc, this.awareness);
     this.#events.reset();
-    if (epoch !== null) await this.#offline.retire(epoch, unsynced);
+    if (epoch !== null) await this.#offline.retire(unsynced);
     awareness.destroy();
     doc.destroy();
+    if (this.#destroyed) return;
     if (unsynced) this.#events.orphaned(text);
-    this.connect();
+    // Not at once: whoever is closed again would come back without a pause.
+    this.#retry = setTimeout(() => this.connect(), this.#backoff.next());
   }
 }

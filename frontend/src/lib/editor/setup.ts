@@ -9,7 +9,7 @@ import {
   indentUnit,
 } from '@codemirror/language';
 import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search';
-import { Compartment, EditorState } from '@codemirror/state';
+import { Compartment, EditorState, type Extension } from '@codemirror/state';
 import {
   crosshairCursor,
   drawSelection,
@@ -25,8 +25,10 @@ import {
 import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
 import type { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
+import { blame, type BlameAnswer, blameAt, setBlame } from './blame';
 import { highlighting, loadLanguage } from './languages';
 import { remoteCursorsOf } from './remote-cursors';
+import { editsBetween } from './revision';
 import { textGuard } from './text-guard';
 
 export interface CursorPlace {
@@ -42,6 +44,8 @@ export interface EditorOptions {
   readOnly: boolean;
   dark: boolean;
   moved: (place: CursorPlace) => void;
+  /** The text changed, here or by somebody else. */
+  changed?: () => void;
 }
 
 const look = EditorView.theme({
@@ -117,17 +121,25 @@ export function indentationOf(text: string, path: string): string {
   return best?.[0] ?? (/\.(js|ts|jsx|tsx|json|html|css|svelte|vue|ya?ml)$/.test(path) ? '  ' : '    ');
 }
 
+function labelOf(path: string): Extension {
+  return EditorView.contentAttributes.of({ 'aria-label': `Text of ${path}` });
+}
+
 export class Editor {
   readonly view: EditorView;
   readonly undo: Y.UndoManager;
   readonly #readOnly = new Compartment();
   readonly #language = new Compartment();
   readonly #theme = new Compartment();
+  readonly #label = new Compartment();
+  readonly #blame = new Compartment();
+  #path: string;
   #destroyed = false;
   #scroll = { top: 0, left: 0 };
 
   constructor(private readonly options: EditorOptions) {
     const { text, awareness, path } = options;
+    this.#path = path;
     // Only edits made in this editor are undone: a partner's stay.
     this.undo = new Y.UndoManager(text, { captureTimeout: 400 });
     this.view = new EditorView({
@@ -140,6 +152,7 @@ export class Editor {
           textGuard,
           yCollab(text, null, { undoManager: this.undo }),
           remoteCursorsOf(awareness, text),
+          this.#blame.of([]),
           lineNumbers(),
           highlightActiveLineGutter(),
           highlightSpecialChars(),
@@ -169,7 +182,8 @@ export class Editor {
           this.#language.of([]),
           this.#theme.of(EditorView.darkTheme.of(options.dark)),
           look,
-          EditorView.contentAttributes.of({ 'aria-label': `Text of ${path}`, spellcheck: 'false' }),
+          EditorView.contentAttributes.of({ spellcheck: 'false' }),
+          this.#label.of(labelOf(path)),
           EditorView.domEventObservers({
             scroll: (_event, view) => {
               const { scrollTop: top, scrollLeft: left } = view.scrollDOM;
@@ -178,6 +192,7 @@ export class Editor {
           }),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged) this.#report();
+            if (update.docChanged) options.changed?.();
           }),
         ],
       }),
@@ -203,6 +218,42 @@ export class Editor {
     this.view.dispatch({ effects: this.#theme.reconfigure(EditorView.darkTheme.of(dark)) });
   }
 
+  /** The file has another path, and perhaps another language. */
+  rename(path: string): void {
+    this.#path = path;
+    this.view.dispatch({ effects: this.#label.reconfigure(labelOf(path)) });
+    void this.#loadLanguage();
+  }
+
+  /**
+   * Gives the text another content as one edit of this person, in as few and small pieces as
+   * possible. The answer takes it back, or says false when something else was edited since.
+   */
+  replaceText(content: string): () => boolean {
+    const changes = editsBetween(this.view.state.doc.toString(), content);
+    if (changes.length === 0) return () => true;
+    this.undo.stopCapturing();
+    this.view.dispatch({ changes, userEvent: 'input.restore' });
+    this.undo.stopCapturing();
+    const step = this.undo.undoStack.at(-1);
+    return () => {
+      if (this.#destroyed || step === undefined || this.undo.undoStack.at(-1) !== step) return false;
+      this.undo.undo();
+      return true;
+    };
+  }
+
+  /** Shows who wrote each line beside it; null takes that away. */
+  showBlame(answer: BlameAnswer | null): void {
+    this.view.dispatch({ effects: this.#blame.reconfigure(answer ? blame : []) });
+    if (answer) this.view.dispatch({ effects: setBlame.of(answer) });
+  }
+
+  /** What is known of the line with the cursor, and whether lines have changed since. */
+  get blame(): ReturnType<typeof blameAt> {
+    return blameAt(this.view.state);
+  }
+
   destroy(): void {
     this.#destroyed = true;
     this.view.destroy();
@@ -211,9 +262,10 @@ export class Editor {
 
   async #loadLanguage(): Promise<void> {
     // Colours are a comfort: when their file cannot be loaded, the text stays plain.
-    const support = await loadLanguage(this.options.path).catch(() => null);
-    if (support && !this.#destroyed) {
-      this.view.dispatch({ effects: this.#language.reconfigure(support) });
+    const path = this.#path;
+    const support = await loadLanguage(path).catch(() => null);
+    if (path === this.#path && !this.#destroyed) {
+      this.view.dispatch({ effects: this.#language.reconfigure(support ?? []) });
     }
   }
 

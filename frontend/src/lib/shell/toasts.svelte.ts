@@ -4,6 +4,12 @@ export interface Toast {
   id: number;
   kind: 'info' | 'error';
   text: string;
+  action?: ToastAction;
+}
+
+export interface ToastAction {
+  label: string;
+  run: () => void;
 }
 
 /** Short messages in the corner; an error stays until it is read, news leaves by itself. */
@@ -11,9 +17,9 @@ class Toasts {
   list = $state<Toast[]>([]);
   #next = 1;
 
-  info(text: string): void {
-    const id = this.#add('info', text);
-    setTimeout(() => this.dismiss(id), 5000);
+  info(text: string, action?: ToastAction): void {
+    const id = this.#add('info', text, action);
+    setTimeout(() => this.dismiss(id), action ? 12_000 : 5000);
   }
 
   error(error: unknown, what = ''): void {
@@ -27,9 +33,9 @@ class Toasts {
     this.list = this.list.filter((toast) => toast.id !== id);
   }
 
-  #add(kind: Toast['kind'], text: string): number {
+  #add(kind: Toast['kind'], text: string, action?: ToastAction): number {
     const id = this.#next++;
-    this.list = [...this.list.slice(-3), { id, kind, text }];
+    this.list = [...this.list.slice(-3), { id, kind, text, ...(action ? { action } : {}) }];
     return id;
   }
 }
