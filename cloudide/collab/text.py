@@ -248,8 +248,10 @@ def is_stale(base: str, written: str, found: str) -> bool:
     if not brought:
         return bool(removed) and removed <= now
     new = "".join(_letters(line) for line in found.split("\n") if line not in before)
+    # An empty line, or the line end at the end, shows nothing when there is more to look for.
+    telling = [line for line in brought if line] or [*brought]
     return not any(
-        line in now - before or (_letters(line) and _letters(line) in new) for line in brought
+        line in now - before or (_letters(line) and _letters(line) in new) for line in telling
     )
 
 

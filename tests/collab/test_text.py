@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudide.collab.text import Hunk, apply, decode, diff, document_of, encode, overlap
+from cloudide.collab.text import Hunk, apply, decode, diff, document_of, encode, is_stale, overlap
 from cloudide.errors import NotEditable, TooLarge
 
 texts = st.text(alphabet="ab \n\r\té€\N{ROCKET}", max_size=80)
@@ -85,6 +85,12 @@ def test_a_line_between_new_ones_stays_as_it_is() -> None:
         Hunk(8, 13, "3"),
         Hunk(18, 18, "\nfive"),
     ]
+
+
+def test_a_line_end_at_the_end_is_no_trace_of_what_was_written() -> None:
+    assert is_stale("one", "one 54\n", "one 72\n")
+    assert not is_stale("one", "one 54\n", "one 54\ntwo\n")
+    assert not is_stale("one", "one\n", "one\ntwo\n")
 
 
 def test_hunks_that_touch_overlap() -> None:
