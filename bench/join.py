@@ -32,9 +32,13 @@ async def measure(options: Namespace) -> list[Comparison]:
     trace = max(sessions(options.traces), key=lambda path: path.stat().st_size).resolve()
     async with started(contestants(options, memory=False)) as servers:
         rows = [Row(each.label, competes=True) for each in servers]
-        for server, row in zip(servers, rows, strict=True):
-            await _one(server, row, trace, rounds(options))
-            row.notes = server.complaints()
+        turns = list(zip(servers, rows, strict=True))
+        typed = [await _type(server, row, trace) for server, row in turns]
+        for (server, row), (connection, finished) in zip(turns, typed, strict=True):
+            if connection is not None:
+                await asyncio.sleep(max(0.0, finished + REST - time.monotonic()))
+                await _restart(server, row, connection, trace, rounds(options))
+            row.notes += server.complaints()
     name = trace.name.removesuffix(".json.gz")
     conditions = (
         f"The document is the session {name} of josephg/editing-traces (CC BY 4.0), typed before "
@@ -46,18 +50,23 @@ async def measure(options: Namespace) -> list[Comparison]:
     return [Comparison("Late join and cold load", conditions, COLUMNS, rows)]
 
 
-async def _one(server: Contestant, row: Row, trace: Path, restarts: int) -> None:
+async def _type(server: Contestant, row: Row, trace: Path) -> tuple[Connection | None, float]:
+    """Type the session, then join late; returns the document (None: it failed) and when."""
     [connection] = await server.open(["history.txt"])
     try:
         for took in await _join(connection, trace, row, "late join", type=True, joins=JOINS):
             row.add(late=took)
     except (RuntimeError, TimeoutError) as error:
-        row.failures.append(f"{str(error) or type(error).__name__}")
-        return
+        row.failures.append(f"while it was typed: {str(error) or type(error).__name__}")
+        return None, 0.0
     row.add(resident=server.resident())
-    typed = time.monotonic()
+    return connection, time.monotonic()
+
+
+async def _restart(
+    server: Contestant, row: Row, connection: Connection, trace: Path, restarts: int
+) -> None:
     for _ in range(restarts):
-        await asyncio.sleep(max(0.0, typed + REST - time.monotonic()))
         await server.restart()
         for took in await _join(connection, trace, row, "after SIGTERM", type=False, joins=1):
             row.add(cold=took)
@@ -70,5 +79,5 @@ async def _join(
         "join.mjs", connection=connection, trace=str(trace), type=type, joins=joins
     )
     if outcome["missing"]:
-        row.failures.append(f"{when}, {outcome['missing']:,} characters were missing")
+        row.notes.append(f"{when}, {outcome['missing']:,} characters were missing")
     return outcome["joins"]
