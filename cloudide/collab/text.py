@@ -174,6 +174,11 @@ def _character(number: int) -> str:
 
 def _within(old: str, new: str, start: int, seconds: float) -> list[Hunk]:
     """Changes within lines, by character, as people would make them; `old` begins at `start`."""
+    if (at := new.find(old)) >= 0:
+        # All of it is still there, in one piece: it is not to be made of other letters.
+        end = start + len(old)
+        around = [Hunk(start, start, new[:at]), Hunk(end, end, new[at + len(old) :])]
+        return [hunk for hunk in around if hunk.text]
     hunks: list[Hunk] = []
     position, read = start, 0
     begin, inserted = start, ""

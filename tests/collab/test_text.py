@@ -81,6 +81,10 @@ def test_a_line_between_new_ones_stays_as_it_is() -> None:
         Hunk(0, 0, "[26]\n"),
         Hunk(5, 5, "[31]\n[18]\n"),
     ]
+    assert diff("[01]", "[26]\n[01][12]\n[27]\n") == [
+        Hunk(0, 0, "[26]\n"),
+        Hunk(4, 4, "[12]\n[27]\n"),
+    ]
     assert diff("one\ntwo three\nfour", "one\ntwo 3\nfour\nfive") == [
         Hunk(8, 13, "3"),
         Hunk(18, 18, "\nfive"),
