@@ -34,6 +34,16 @@ export class FakeRoom {
     for (const socket of [...this.sockets]) socket.fail(4409, 'another epoch');
   }
 
+  /** The file has another path; everybody is told and stays. */
+  move(path: string): void {
+    for (const socket of this.sockets) socket.control({ type: 'moved', path });
+  }
+
+  /** Every socket breaks, as when the network goes; `up` decides whether they come back. */
+  cut(): void {
+    for (const socket of [...this.sockets]) socket.fail(1006, '');
+  }
+
   connect = (url: string, protocol: string): WebSocket => {
     this.urls.push(url);
     return new FakeSocket(this, url, protocol) as unknown as WebSocket;

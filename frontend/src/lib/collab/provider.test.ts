@@ -195,6 +195,101 @@ describe('a provider', () => {
     });
   });
 
+  test('gives a document up that contradicts the server, in the same epoch, and offers its text', async () => {
+    const room = new FakeRoom('base');
+    const page = open(room);
+    await page.synced();
+    room.acknowledges = false;
+    page.type(' mine');
+    room.acknowledges = true;
+    const [first] = page.docs;
+    // What the server has under this client's id is something else.
+    room.begin('e1', 'theirs');
+    await page.synced();
+    expect(page.text).toBe('theirs');
+    expect(room.text).toBe('theirs');
+    expect(page.orphans).toEqual(['base mine']);
+    expect(page.docs[1]).not.toBe(first);
+    expect(page.docs[1]?.clientID).not.toBe(first?.clientID);
+    page.provider.destroy();
+
+    // A reload must not bring the given-up document back into the new one.
+    const reloaded = open(room);
+    await reloaded.synced();
+    expect(reloaded.text).toBe('theirs');
+    expect(room.text).toBe('theirs');
+    expect(reloaded.orphans).toEqual(['base mine']);
+  });
+
+  test('waits before it comes back from a document that was given up', async () => {
+    const room = new FakeRoom('x');
+    const page = open(room);
+    await page.synced();
+    vi.useFakeTimers();
+    for (const socket of room.sockets) socket.fail(4409, 'again');
+    expect(room.urls).toHaveLength(1);
+    vi.useRealTimers();
+  });
+
+  test('follows a file that moves: the socket stays, the next one is opened there', async () => {
+    const room = new FakeRoom('text');
+    const page = open(room);
+    await page.synced();
+    const [doc] = page.docs;
+    room.move('b.txt');
+    expect(page.moves).toEqual(['b.txt']);
+    page.provider.url = 'ws://host/collab/b.txt';
+    page.type('!');
+    await page.synced();
+    room.cut();
+    await vi.waitFor(() => expect(room.urls).toHaveLength(2));
+    expect(room.urls[1]).toContain('/b.txt?epoch=e1');
+    await page.synced();
+    expect(page.provider.doc).toBe(doc);
+    expect(page.docs).toHaveLength(1);
+    expect(room.text).toBe('text!');
+  });
+
+  test('stays one document however often the server goes and comes', async () => {
+    const room = new FakeRoom('.');
+    const page = open(room);
+    await page.synced();
+    for (let n = 0; n < 5; n += 1) {
+      room.up = false;
+      room.cut();
+      page.type(`${n}`);
+      room.write('-');
+      room.up = true;
+      await page.synced();
+    }
+    expect(page.docs).toHaveLength(1);
+    expect(page.resets).toBe(0);
+    expect(page.text).toBe('-----.01234');
+    expect(room.text).toBe(page.text);
+  });
+
+  test('shares what is kept with the other tabs of the browser', async () => {
+    const room = new FakeRoom('base');
+    const one = open(room);
+    await one.synced();
+    const two = open(room);
+    await two.synced();
+    room.up = false;
+    room.cut();
+    one.type(' one');
+    two.type(' two');
+    await new Promise((done) => setTimeout(done, 20));
+    one.provider.destroy();
+    two.provider.destroy();
+    room.up = true;
+
+    const later = open(room);
+    await later.synced();
+    expect(room.text).toContain(' one');
+    expect(room.text).toContain(' two');
+    expect(room.text).toHaveLength('base one two'.length);
+  });
+
   test('sends no edit of a viewer, not even an empty step 2', async () => {
     const room = new FakeRoom('look');
     room.readOnly = true;

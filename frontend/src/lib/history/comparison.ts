@@ -49,6 +49,10 @@ const look = EditorView.theme({
     fontFamily: 'var(--font)',
     fontSize: '12px',
   },
+  '.cm-collapsedLines:hover': { color: 'var(--accent)' },
+  // The library's own signs are missing from many fonts.
+  '.cm-collapsedLines::before': { content: '"⋯"', marginInlineEnd: '7px' },
+  '.cm-collapsedLines::after': { content: '"⋯"', marginInlineStart: '7px' },
 });
 
 const DIFF = { scanLimit: 1000, timeout: 300 };
