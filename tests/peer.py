@@ -29,6 +29,7 @@ class Peer:
         self.options = options
         self.hello: dict[str, Any] = {}
         self.disk: dict[str, Any] = {}
+        self.moved = ""
         self.notices: list[str] = []
         self.awareness: dict[int, Any] = {}
         self.sent = 0
@@ -154,5 +155,7 @@ class Peer:
                 self.acknowledged = message["count"]
             case "disk":
                 self.disk = message
+            case "moved":
+                self.moved = message["path"]
             case "notice":
                 self.notices.append(message["detail"])

@@ -71,7 +71,7 @@ from cloudide.protocol.sync import DiskState, Notice
 _log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2.0
-REMADE_SECONDS = 1.0  # a file that is gone for less than this is being saved by a program
+SAVING_SECONDS = 0.25  # a file that is gone for less than this is being saved by a program
 
 
 class DiskPeer:
@@ -112,7 +112,7 @@ class DiskPeer:
         self._last_edit = 0.0
         self._retry_at = 0.0
         self._edited_since_delete = False
-        self._deleted_at = 0.0
+        self._missing_since = 0.0  # when there was no file for the first time, or 0
         self._restored = False
         self._wake = asyncio.Event()
         self._rounds: list[asyncio.Future[None]] = []
@@ -157,6 +157,8 @@ class DiskPeer:
         Raises:
             CloudIDEError: it could not be written.
         """
+        self._look = True
+        await self._next_round()
         if self.deleted:
             self._edited_since_delete = self._restored = True
         await self.flush()
@@ -187,15 +189,18 @@ class DiskPeer:
             CloudIDEError: it could not be written; the text stays in the journal.
         """
         while self.dirty:
-            if self._ended:
-                raise Unavailable("The document is being reloaded; try again shortly.")
-            round_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._rounds.append(round_)
-            self._retry_at = 0.0
-            self._wake.set()
-            await round_
+            await self._next_round()
             if self.deleted and self.dirty:
                 raise NotFound("The file was deleted in the workspace; edit it to make it anew.")
+
+    async def _next_round(self) -> None:
+        if self._ended:
+            raise Unavailable("The document is being reloaded; try again shortly.")
+        round_: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rounds.append(round_)
+        self._retry_at = 0.0
+        self._wake.set()
+        await round_
 
     # ── the task ────────────────────────────────────────────────────────────────────────────────
 
@@ -237,8 +242,8 @@ class DiskPeer:
         error: CloudIDEError | None = None
         try:
             if looked:
-                await self._pull()
-            if self.dirty:
+                await self._pull(patient=not rounds)
+            if self.dirty and (self.deleted or not self._missing_since):
                 await self._push()
         except AgentUnavailable as unavailable:
             error = unavailable
@@ -271,7 +276,8 @@ class DiskPeer:
 
     # ── from the disk ───────────────────────────────────────────────────────────────────────────
 
-    async def _pull(self) -> None:
+    async def _pull(self, patient: bool = False) -> None:
+        """Look at the file. `patient`: one that is missing may be there again in a moment."""
         room = self.room
         agent = self._agents.agent(room.workspace)
         try:
@@ -284,14 +290,9 @@ class DiskPeer:
                 )
             )
         except NotFound:
-            if await self.follow():
-                await self._pull()
-            elif not self.deleted:
-                self.deleted = True
-                self._deleted_at = asyncio.get_running_loop().time()
-                self._edited_since_delete = False
-                room.tell(DiskState("deleted", "The file was deleted in the workspace."))
+            await self._missing(patient)
             return
+        self._missing_since = 0.0
         self.stat = content.stat
         returned, self.deleted = self.deleted, False
         if returned and self._is_another(content.hash):
@@ -307,16 +308,29 @@ class DiskPeer:
         if returned or not self.dirty:
             room.tell(DiskState("writing" if self.dirty else "clean"))
 
+    async def _missing(self, patient: bool) -> None:
+        """There is no file: not yet again, somewhere else, or not any more."""
+        now = asyncio.get_running_loop().time()
+        self._missing_since = self._missing_since or now
+        if patient and now < self._missing_since + SAVING_SECONDS:
+            # Many programs save by moving the old file away and making a new one.
+            self._retry_at = self._missing_since + SAVING_SECONDS
+            self._look = True
+            self._clock.add(self)
+        elif await self.follow():
+            await self._pull()
+        elif not self.deleted:
+            self.deleted = True
+            self._edited_since_delete = False
+            self.room.tell(DiskState("deleted", "The file was deleted in the workspace."))
+
     def _is_another(self, hash: str) -> bool:
         """Whether a file that was deleted and is there again is another one, with its own past.
 
-        One that comes back as it was is the same, and so is one that a program saves by deleting
-        and making it. What people typed since it went belongs to it, and is merged.
+        One that comes back as it was is the same. What people typed since it went belongs to it,
+        and is merged.
         """
-        if self._classify(hash) != "foreign" or self.dirty:
-            return False
-        gone = asyncio.get_running_loop().time() - self._deleted_at
-        return gone > REMADE_SECONDS
+        return self._classify(hash) == "foreign" and not self.dirty
 
     async def _seen(self, hash: str, content: bytes, written: float) -> None:
         """The file holds `content`, which is not what was agreed, and was `written` then."""

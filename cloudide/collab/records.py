@@ -7,6 +7,7 @@ from pycrdt import Doc, Text
 
 from cloudide.collab.text import document_of
 from cloudide.protocol.sync import FileFormat
+from cloudide.protocol.updates import read_state_vector
 
 
 class Agreement(msgspec.Struct, frozen=True):
@@ -78,3 +79,8 @@ class RoomRecord(msgspec.Struct, frozen=True):
         updates = [data for seq, data in log if since < seq <= upto or seq in extras]
         document, _ = document_of(*([base] if base else []), *updates)
         return document
+
+    def clients(self) -> set[int]:
+        """Every client id that ever wrote in this document."""
+        last = self.updates[-1][0] if self.updates else self.snapshot_seq
+        return set(read_state_vector(self.state_at(last).get_state()))

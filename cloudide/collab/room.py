@@ -24,7 +24,7 @@ from cloudide.collab.journal import COMPACT_BYTES, COMPACT_ROWS, Journal
 from cloudide.collab.presence import Presence
 from cloudide.collab.records import Agreement, RoomRecord, Update
 from cloudide.collab.text import Hunk, apply, document_of
-from cloudide.errors import Conflict, EpochChanged, InvalidInput, Unavailable
+from cloudide.errors import Conflict, EpochChanged, InvalidInput, NotFound, Unavailable
 from cloudide.protocol import sync
 from cloudide.protocol.collisions import contradicts
 from cloudide.protocol.updates import (
@@ -45,15 +45,18 @@ FIRST_SYNC_TAIL = 64 * 1024  # bytes of updates after which a first sync is enco
 
 
 class RoomState(Enum):
-    """OPEN takes edits; FLUSHING writes the last of them to the disk, and may become OPEN again
-    when somebody joins; CLOSED is gone from memory."""
+    """LOADING is made of the journal and looks at the disk for the first time; OPEN takes edits;
+    FLUSHING writes the last of them to the disk, and may become OPEN again when somebody joins;
+    CLOSED is gone from memory."""
 
+    LOADING = "loading"
     OPEN = "open"
     FLUSHING = "flushing"
     CLOSED = "closed"
 
 
 _TRANSITIONS = {
+    RoomState.LOADING: {RoomState.OPEN, RoomState.CLOSED},
     RoomState.OPEN: {RoomState.FLUSHING, RoomState.CLOSED},
     RoomState.FLUSHING: {RoomState.OPEN, RoomState.CLOSED},
     RoomState.CLOSED: set[RoomState](),
@@ -84,7 +87,7 @@ class Room:
         self.epoch = record.epoch
         self.format = record.format
         self.limits = limits
-        self.state = RoomState.OPEN
+        self.state = RoomState.LOADING
         self.connections: set[Connection] = set()
         self.presence: Presence[Connection] = Presence()
         self.disk_state = sync.DiskState("clean")
@@ -371,6 +374,14 @@ class Room:
             self.disk_state = message
         for connection in self.connections:
             connection.tell(message)
+
+    def moved(self) -> None:
+        """The file has another path: tell who can be told, and send away the others."""
+        for connection in list(self.connections):
+            if connection.extended:
+                connection.tell(sync.Moved(self.path))
+            else:
+                connection.fail(NotFound(f"The file is now {self.path}."))
 
     def close(self, code: int, reason: str) -> None:
         """Close every connection; the room itself stays as it is."""

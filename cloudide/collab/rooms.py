@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
@@ -43,6 +45,7 @@ _log = structlog.get_logger(__name__)
 
 Key = tuple[str, str]  # workspace id, path
 KEEP_ALIVE_SECONDS = 5.0
+ARRIVAL_SECONDS, ARRIVALS = 5.0, 256  # how long, and how many a workspace
 RESTARTING, OVERLOADED = 1012, 1013  # close codes after which a client comes back
 
 
@@ -54,6 +57,25 @@ class _Open:
         self.peer = peer
         self.task: asyncio.Task[None] | None = None
         self.unloading: asyncio.Task[None] | None = None
+
+
+class Arrivals:
+    """Paths at which something appeared a moment ago: where a file may be that is gone."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, deque[tuple[float, str]]] = {}
+
+    def note(self, workspace: str, paths: list[str]) -> None:
+        if paths:
+            known = self._known.setdefault(workspace, deque(maxlen=ARRIVALS))
+            known.extend((time.monotonic(), path) for path in paths)
+
+    def recent(self, workspace: str) -> list[str]:
+        earliest = time.monotonic() - ARRIVAL_SECONDS
+        return [path for at, path in self._known.get(workspace, ()) if at >= earliest]
+
+    def forget(self, workspace: str) -> None:
+        self._known.pop(workspace, None)
 
 
 class Rooms(Listener):
@@ -70,6 +92,7 @@ class Rooms(Listener):
             write_back_limit=settings.write_back_limit,
         )
         self._clock = WriteBack()
+        self._arrivals = Arrivals()
         self._open: dict[Key, _Open] = {}
         self._loading: dict[Key, asyncio.Task[_Open]] = {}
         self._tasks = asyncio.TaskGroup()
@@ -206,23 +229,21 @@ class Rooms(Listener):
         if room.durable_seq < seq or room.state is RoomState.CLOSED:
             raise Unavailable("The journal cannot be written; nothing was restored.")
         with suppress(AgentUnavailable):
-            await self._write_again(entry)
+            await entry.peer.restore()
         return content_hash(encode(str(room.text), room.format)), room.id, before
 
-    async def _write_again(self, entry: _Open) -> None:
-        """Write a room to the disk, also if its file was deleted."""
-        room, peer = entry.room, entry.peer
-        await self._flush_quietly(entry)
-        if peer.deleted and peer.dirty:
-            peer.edited()
-            await self._flush_quietly(entry)
-        if not peer.dirty:
-            # The disk has the text, or had it when the file was deleted: this is no change to it.
-            agent = self._agents.agent(room.workspace)
-            content = encode(str(room.text), room.format)
-            with suppress(Conflict):
-                await agent.call(WriteFile(room.path, content, expected="", parents=True))
-                peer.hint()
+    async def revive(self, workspace: str, path: str) -> str:
+        """Make a file that was deleted anew, with the text its room has; returns its hash.
+
+        Raises:
+            NotFound: nobody has it open, so that there is no text.
+            CloudIDEError: it could not be written.
+        """
+        entry = self._open.get((workspace, path))
+        if entry is None:
+            raise NotFound(f"Nobody has {path} open; restore a version from its history.")
+        await entry.peer.restore()
+        return content_hash(encode(str(entry.room.text), entry.room.format))
 
     async def flush(self, workspace: str, path: str = "") -> None:
         """Write the open rooms at or below `path` to the disk, so that a program sees them.
@@ -239,25 +260,35 @@ class Rooms(Listener):
             await self._flush_quietly(entry)
 
     async def moved(self, workspace: str, source: str, target: str) -> None:
-        """A file or folder was renamed: its rooms follow."""
+        """A file or folder was renamed: its rooms follow, and whoever can be told stays in them."""
         for entry in self._below(workspace, source):
             room = entry.room
-            old = room.path
-            room.path = target + old[len(source) :]
-            del self._open[workspace, old]
-            if former := self._open.get((workspace, room.path)):
-                # Of a file that was deleted there.
-                former.room.close(EpochChanged.close_code, EpochChanged.title)
-                self._drop(former)
-            self._open[workspace, room.path] = entry
-            await self._journal.rename(room.id, room.path)
-            room.close(NotFound.close_code, f"The file is now {room.path}.")
+            path = target + room.path[len(source) :]
+            await self._end_left_over(workspace, path)
+            if self._open.get((workspace, room.path)) is not entry:
+                continue  # it went, or somebody else moved it
+            del self._open[workspace, room.path]
+            room.path = path
+            self._open[workspace, path] = entry
+            await self._journal.rename(room.id, path)
+            room.moved()
+
+    async def _end_left_over(self, workspace: str, path: str) -> None:
+        """End the room of a file that was at `path` before, and is there no longer."""
+        if former := self._open.get((workspace, path)):
+            clients = former.room.clients()
+            former.room.close(EpochChanged.close_code, EpochChanged.title)
+            self._drop(former)
+            await self._journal.retire(former.room.id, clients)
+        elif record := await self._journal.load(workspace, path):
+            await self._journal.retire(record.id, record.clients())
 
     async def forget(self, workspace: str) -> None:
         """A workspace is gone, with all its files."""
         for entry in self._below(workspace, ""):
             entry.room.close(NotFound.close_code, "The workspace was deleted.")
             self._drop(entry)
+        self._arrivals.forget(workspace)
         await self._journal.forget(workspace)
 
     async def _entry(self, workspace: str, path: str) -> _Open:
@@ -320,9 +351,11 @@ class Rooms(Listener):
                 raise NotFound(f"There is no file {path} in the workspace.")
         if room.state is RoomState.CLOSED:
             raise Unavailable("The document could not be loaded; try again shortly.")
+        room.become(RoomState.OPEN)
         room.on_edit = peer.edited
         room.on_empty = lambda: self._empty(entry)
         peer.on_replaced = lambda error: self._replaced(entry, error)
+        peer.follow = lambda: self._follow(entry)
         self._open[workspace, path] = entry
         entry.task = self._spawn(self._run(entry))
         self._empty(entry)
@@ -423,12 +456,34 @@ class Rooms(Listener):
             entry.peer.hint()
 
     def files_changed(self, workspace_id: str, event: FilesChanged) -> None:
+        self._arrivals.note(
+            workspace_id, [change.path for change in event.changes if change.kind == "added"]
+        )
         if event.overflow:
             for entry in self._below(workspace_id, ""):
                 entry.peer.hint()
         for change in event.changes:
             if entry := self._open.get((workspace_id, change.path)):
                 entry.peer.hint()
+        if any(change.kind == "added" for change in event.changes):
+            # One of them may be a file that went before.
+            for entry in self._below(workspace_id, ""):
+                if entry.peer.deleted:
+                    entry.peer.hint()
+
+    async def _follow(self, entry: _Open) -> bool:
+        """Whether a file that is not at its path was renamed; its room is there then."""
+        room, before = entry.room, entry.peer.stat
+        paths = self._arrivals.recent(room.workspace)
+        if before is None or not paths:
+            return False
+        agent = self._agents.agent(room.workspace)
+        for path, stat in zip(paths, await agent.stat(paths), strict=True):
+            # An inode is given to another file as soon as it is free: the rest tells them apart.
+            if stat == before and (room.workspace, path) not in self._open:
+                await self.moved(room.workspace, room.path, path)
+                return True
+        return False
 
     async def _write_left_over(self, workspace: str) -> None:
         """Load the rooms whose last edits are only in the journal, so that they reach the disk."""

@@ -16,7 +16,7 @@ instead, which makes it stop.
 
 The extension adds, from server to client: `hello` (first message: epoch, read-only or not, file
 format), `ack` (how many sync messages of this socket are durable), `disk` (how the file in the
-container stands to the document) and `notice`.
+container stands to the document), `moved` (the file's new path) and `notice`.
 
 `read_message` bounds every length before anything is built from it, and refuses text after the
 message's end: it is the only door between the network and the CRDT library. Left out on purpose:
@@ -199,6 +199,12 @@ class DiskState(Extension, tag="disk"):
 
     state: str
     detail: str = ""
+
+
+class Moved(Extension, tag="moved"):
+    """The file has another path now, and the connection goes on."""
+
+    path: str
 
 
 class Notice(Extension, tag="notice"):

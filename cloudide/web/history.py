@@ -73,15 +73,20 @@ class VersionView(msgspec.Struct):
 
 
 class RestoreBody(msgspec.Struct):
+    """Without a `version`, a deleted file that is open gets the text that is shown."""
+
     path: str
-    version: str
+    version: str = ""
 
 
 class RestoredView(msgspec.Struct):
-    """`undo` is the version that holds the text as it was; restoring it undoes the restore."""
+    """`undo` is the version that holds the text as it was; restoring it undoes the restore.
+
+    Empty when the text is the same.
+    """
 
     hash: str
-    undo: str
+    undo: str = ""
 
 
 class BlameRun(msgspec.Struct, rename={"first": "from", "last": "to"}):
@@ -163,6 +168,8 @@ async def restore(request: Request) -> Response:
     grant: Grant = request.state.grant
     path = _file(body.path)
     provided = services(request)
+    if not body.version:
+        return json_response(RestoredView(await provided.rooms.revive(grant.workspace, path)))
     name = Name.parse(body.version)
     version = await provided.history.version(grant.workspace, path, name)
     hash, room, before = await provided.rooms.restore(

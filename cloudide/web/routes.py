@@ -15,6 +15,7 @@ from cloudide.identity.permissions import Action
 from cloudide.protocol.sync import SUBPROTOCOL
 from cloudide.web import (
     collab,
+    convert,
     events,
     files,
     health,
@@ -73,6 +74,7 @@ ENDPOINTS = [
     Endpoint("PUT", f"{WORKSPACE}/archive", WRITE, workspaces.unpack),
     Endpoint("GET", f"{WORKSPACE}/tree", READ, files.tree),
     Endpoint("POST", f"{WORKSPACE}/move", WRITE, files.move),
+    Endpoint("POST", f"{WORKSPACE}/convert", WRITE, convert.convert_file),
     Endpoint("GET", f"{WORKSPACE}/files/{{path:path}}", READ, files.read),
     Endpoint("PUT", f"{WORKSPACE}/files/{{path:path}}", WRITE, files.write),
     Endpoint("DELETE", f"{WORKSPACE}/files/{{path:path}}", WRITE, files.delete),

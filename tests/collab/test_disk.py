@@ -15,7 +15,8 @@ from local import ADA, BOB, WORKSPACE, Collab, Local, collaborating
 from peer import WAIT_SECONDS
 
 from cloudide.collab import disk
-from cloudide.errors import NotEditable, StorageFull, Unavailable
+from cloudide.collab.text import content_hash
+from cloudide.errors import NotEditable, NotFound, StorageFull, Unavailable
 from cloudide.identity.permissions import Role
 from cloudide.protocol.agent import ReleaseSwap, WriteFile
 
@@ -215,17 +216,120 @@ async def test_a_deleted_file_says_so_and_comes_back_with_an_edit(collab: Collab
         assert file.read_bytes() == b"one\ntwo\n"
 
 
-async def test_a_file_that_comes_back_by_itself_is_merged(collab: Collab) -> None:
+async def test_a_file_that_comes_back_as_it_was_is_the_same(collab: Collab) -> None:
     file = collab.write("a.txt", b"one\n")
     async with collab.join("a.txt") as client:
         file.unlink()
         await client.until(lambda: client.disk["state"] == "deleted")
-        file.write_bytes(b"one\nfrom git\n")
-        await client.until(lambda: "git" in str(client))
+        file.write_bytes(b"one\n")
         await client.until(lambda: client.disk["state"] == "clean")
         await client.append("two\n")
         await client.written()
-        assert file.read_bytes() == b"one\nfrom git\ntwo\n"
+        assert file.read_bytes() == b"one\ntwo\n"
+
+
+async def test_a_file_that_was_gone_and_is_made_anew_is_another(collab: Collab) -> None:
+    file = collab.write("a.txt", b"one\n")
+    async with (
+        collab.join("a.txt") as client,
+        collab.join("a.txt", BOB, extended=False) as plain,
+    ):
+        await plain.append("two\n")
+        await client.until(lambda: str(client) == "one\ntwo\n")
+        await client.written()
+        file.unlink()
+        await client.until(lambda: client.disk["state"] == "deleted")
+        file.write_bytes(b"something else\n")
+        await client.until(lambda: client.close_code is not None)
+        await plain.until(lambda: plain.close_code is not None)
+        assert (client.close_code, plain.close_code) == (4409, 4409)
+        # Nobody brings the former text along, not even a client that knows no epochs.
+        await plain.connect()
+        await plain.until(lambda: plain.close_code is not None)
+        assert plain.close_code == 4409
+    async with collab.join("a.txt") as later:
+        assert str(later) == "something else\n"
+        assert later.hello["epoch"] != client.hello["epoch"]
+    assert file.read_bytes() == b"something else\n"
+
+
+async def test_a_program_that_saves_by_moving_the_old_file_away(collab: Collab) -> None:
+    """As vim does: `a.txt` to `a.txt~`, a new `a.txt`, and `a.txt~` goes."""
+    file = collab.write("a.txt", b"one\n")
+    backup = collab.root / "a.txt~"
+    async with collab.join("a.txt") as client:
+        epoch = client.hello["epoch"]
+        for number in range(5):
+            file.rename(backup)
+            for entry in collab.rooms._below(WORKSPACE, ""):
+                entry.peer.hint()
+            await client.append(f"typed {number}\n")
+            await client.saved()
+            file.write_bytes(backup.read_bytes() + b"by vim %d\n" % number)
+            backup.unlink()
+            await client.until(lambda number=number: f"by vim {number}\n" in str(client))
+            await client.written()
+        assert (client.close_code, client.moved) == (None, "")
+        assert epoch == client.hello["epoch"]
+        assert file.read_text() == str(client)
+        for number in range(5):
+            assert str(client).count(f"typed {number}\n") == 1
+            assert str(client).count(f"by vim {number}\n") == 1
+
+
+async def test_a_deleted_file_is_restored_on_demand(collab: Collab) -> None:
+    file = collab.write("src/a.txt", b"one\r\n")
+    async with collab.join("src/a.txt") as client:
+        shutil.rmtree(collab.root / "src")
+        await client.until(lambda: client.disk["state"] == "deleted")
+        hash = await collab.rooms.revive(WORKSPACE, "src/a.txt")
+        assert file.read_bytes() == b"one\r\n"
+        assert hash == content_hash(b"one\r\n")
+        await client.until(lambda: client.disk["state"] == "clean")
+    with pytest.raises(NotFound, match="history"):
+        await collab.rooms.revive(WORKSPACE, "nobody/has/it.txt")
+
+
+@pytest.mark.parametrize("source", ["src", "src/deep/a.txt"])
+async def test_a_rename_in_the_workspace_is_followed(collab: Collab, source: str) -> None:
+    collab.write("src/deep/a.txt", b"one\n")
+    target = "lib" if source == "src" else "src/b.txt"
+    there = "lib/deep/a.txt" if source == "src" else "src/b.txt"
+    async with (
+        collab.join("src/deep/a.txt") as client,
+        collab.join("src/deep/a.txt", BOB, extended=False) as plain,
+    ):
+        await client.append("two\n")
+        await client.written()
+        (collab.root / source).rename(collab.root / target)
+        await client.append("typed meanwhile\n")
+        await client.until(lambda: client.moved == there)
+        await client.append("three\n")
+        await client.until(lambda: client.disk["state"] == "clean")
+        await client.written()
+        assert client.close_code is None
+        # Who cannot be told has to ask again.
+        await plain.until(lambda: plain.close_code is not None)
+        assert plain.close_code == 4404
+    assert (collab.root / there).read_bytes() == b"one\ntwo\ntyped meanwhile\nthree\n"
+    assert not (collab.root / "src/deep/a.txt").exists()
+
+
+async def test_another_file_with_the_same_inode_is_not_followed(collab: Collab) -> None:
+    """A file system gives the number of a deleted file to the next one that is made."""
+    file = collab.write("a.txt", b"one\n")
+    async with collab.join("a.txt") as client:
+        inode = file.stat().st_ino
+        other = collab.root / "other.txt"
+        file.unlink()
+        for _ in range(100):
+            other.write_bytes(b"other\n")
+            if other.stat().st_ino == inode:
+                break
+            other.unlink()
+        await client.until(lambda: client.disk["state"] == "deleted")
+        assert client.moved == ""
+        assert str(client) == "one\n"
 
 
 async def test_binary_in_the_place_of_text_ends_the_room(collab: Collab) -> None:

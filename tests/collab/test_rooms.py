@@ -372,11 +372,11 @@ async def test_rooms_follow_a_moved_folder(collab: Collab) -> None:
         await collab.rooms.flush(WORKSPACE, "src")
         (collab.root / "src").rename(collab.root / "lib")
         await collab.rooms.moved(WORKSPACE, "src", "lib")
-        await client.until(lambda: client.close_code is not None)
-        assert client.close_code == 4404
-    async with collab.join("lib/a.txt", epoch=client.hello["epoch"]) as moved:
-        await moved.append("three\n")
-        await moved.written()
+        await client.until(lambda: client.moved == "lib/a.txt")
+        await client.append("three\n")
+        await client.written()
+    async with collab.join("lib/a.txt", epoch=client.hello["epoch"]) as later:
+        assert str(later) == "one\ntwo\nthree\n"
     assert (collab.root / "lib/a.txt").read_bytes() == b"one\ntwo\nthree\n"
 
 
@@ -391,11 +391,10 @@ async def test_a_file_is_moved_to_where_another_was(collab: Collab) -> None:
     async with collab.join("a.txt") as client:
         (collab.root / "a.txt").rename(collab.root / "b.txt")
         await collab.rooms.moved(WORKSPACE, "a.txt", "b.txt")
-        await client.until(lambda: client.close_code is not None)
-    async with collab.join("b.txt") as moved:
-        assert str(moved) == "one\n"
-        await moved.append("two\n")
-        await moved.written()
+        await client.until(lambda: client.moved == "b.txt")
+        assert str(client) == "one\n"
+        await client.append("two\n")
+        await client.written()
     assert (collab.root / "b.txt").read_bytes() == b"one\ntwo\n"
 
 

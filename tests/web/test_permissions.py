@@ -38,6 +38,7 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("PUT", f"{WORKSPACE}/archive"): (EDITORS, None),
     ("GET", f"{WORKSPACE}/tree"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/move"): (EDITORS, {"from": "missing", "to": "there"}),
+    ("POST", f"{WORKSPACE}/convert"): (EDITORS, {"path": "missing"}),
     ("GET", f"{WORKSPACE}/files/{{path:path}}"): (MEMBERS, None),
     ("PUT", f"{WORKSPACE}/files/{{path:path}}"): (EDITORS, None),
     ("DELETE", f"{WORKSPACE}/files/{{path:path}}"): (EDITORS, None),
