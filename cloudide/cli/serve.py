@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 import time
 from typing import Any
 
@@ -24,6 +25,7 @@ from cloudide.workspaces import inotify
 _log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 5
+SWITCH_SECONDS = 0.0005
 # The socket library's limit lies above ours, so that ours is the one a client is told of.
 FRAME_HEADROOM = 64 * 1024
 
@@ -36,6 +38,8 @@ def serve(**options: Any) -> None:
     """
     settings = settings_.load(**options)
     configure_logging(settings.log_format)
+    # The event loop waits for a thread that computes (a replay of history) no longer than this.
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvloop.run(_serve(settings))
 
 

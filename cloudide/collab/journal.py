@@ -58,6 +58,7 @@ _log = structlog.get_logger(__name__)
 class _Operation(msgspec.Struct):
     run: Callable[[apsw.Connection], Any]
     done: Callable[[Any, BaseException | None], None]
+    room: int = 0  # whose log it adds to, if it does
 
 
 class _Append(msgspec.Struct):
@@ -66,9 +67,15 @@ class _Append(msgspec.Struct):
     row: tuple[int, int, str, float, bytes]  # as the columns of `updates`
     committed: Callable[[int, BaseException | None], None]
 
+    @property
+    def room(self) -> int:
+        return self.row[0]
+
 
 _INSERT = "INSERT INTO updates VALUES (?, ?, ?, ?, ?)"
+_LOST = "The journal cannot be written; the last edits were not saved."
 _Batch = list["_Operation | _Append"]
+_Outcome = tuple[Any, BaseException | None]
 
 
 class Journal:
@@ -78,6 +85,9 @@ class Journal:
         self._path = path
         self._queue: queue.SimpleQueue[_Operation | _Append | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        # Rooms that lost an update. What they add builds on it, and is refused until they are
+        # loaded again; only the writer thread uses this.
+        self._lacking: set[int] = set()
 
     async def start(self) -> None:
         """Open or create the file.
@@ -125,11 +135,11 @@ class Journal:
             _agree(db, room, agreement, merged)
             db.execute("DELETE FROM former_agreements WHERE room = ?", (room,))
 
-        self._queue.put(_Operation(run, lambda _, error: committed(update.seq, error)))
+        self._queue.put(_Operation(run, lambda _, error: committed(update.seq, error), room))
 
     async def load(self, workspace: str, path: str) -> RoomRecord | None:
         """What is known of the live room of a file, or None."""
-        return await self._call(lambda db: _load(db, workspace, path))
+        return await self._call(lambda db: self._load(db, workspace, path))
 
     async def create(
         self, workspace: str, path: str, epoch: str, format: FileFormat, data: bytes, hash: str
@@ -272,7 +282,7 @@ class Journal:
             db.pragma("synchronous", "FULL")
             db.execute("PRAGMA wal_autocheckpoint=0")
             prepare(db)
-        except (apsw.Error, Unavailable) as error:
+        except Exception as error:
             self._loop.call_soon_threadsafe(opened.set_exception, error)
             return
         db.set_wal_hook(self._checkpoint)
@@ -291,35 +301,44 @@ class Journal:
                     break
             stopping = item is None
             if batch:
-                results, error = self._commit(db, batch)
-                self._loop.call_soon_threadsafe(_report, batch, results, error)
+                outcomes = self._commit(db, batch)
+                self._loop.call_soon_threadsafe(_report, batch, outcomes)
         db.close()
 
-    @staticmethod
-    def _commit(db: apsw.Connection, batch: _Batch) -> tuple[list[Any], BaseException | None]:
+    def _commit(self, db: apsw.Connection, batch: _Batch) -> list[_Outcome]:
         try:
-            if len(batch) == 1 and isinstance(batch[0], _Append):
+            if len(batch) == 1 and isinstance(batch[0], _Append) and not self._lacking:
                 db.execute(_INSERT, batch[0].row)  # a statement alone is a transaction
-                return [None], None
+                return [(None, None)]
+            outcomes: list[_Outcome] = []
             db.execute("BEGIN IMMEDIATE")
-            results: list[Any] = []
             for operation in batch:
-                if isinstance(operation, _Append):
+                if operation.room in self._lacking:
+                    outcomes.append((None, Unavailable(_LOST)))
+                elif isinstance(operation, _Append):
                     db.execute(_INSERT, operation.row)
-                    results.append(None)
+                    outcomes.append((None, None))
                 else:
-                    results.append(operation.run(db))
+                    outcomes.append((operation.run(db), None))
             db.execute("COMMIT")
         except Exception as error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            self._lacking.update(operation.room for operation in batch if operation.room)
             if isinstance(error, apsw.FullError):
-                return [], StorageFull("The server's disk is full; the last edits were not saved.")
-            _log.exception("journal.commit_failed", operations=len(batch))
-            failure = Unavailable("The journal cannot be written; the last edits were not saved.")
-            failure.__cause__ = error
-            return [], failure
-        return results, None
+                failure = StorageFull("The server's disk is full; the last edits were not saved.")
+            else:
+                _log.exception("journal.commit_failed", operations=len(batch))
+                failure = Unavailable(_LOST)
+                failure.__cause__ = error
+            return [(None, failure)] * len(batch)
+        return outcomes
+
+    def _load(self, db: apsw.Connection, workspace: str, path: str) -> RoomRecord | None:
+        record = _load(db, workspace, path)
+        if record is not None:
+            self._lacking.discard(record.id)
+        return record
 
     @staticmethod
     def _checkpoint(db: apsw.Connection, name: str, pages: int) -> int:
@@ -328,12 +347,12 @@ class Journal:
         return apsw.SQLITE_OK
 
 
-def _report(batch: _Batch, results: list[Any], error: BaseException | None) -> None:
-    for index, operation in enumerate(batch):
+def _report(batch: _Batch, outcomes: list[_Outcome]) -> None:
+    for operation, (value, error) in zip(batch, outcomes, strict=True):
         if isinstance(operation, _Append):
             operation.committed(operation.row[1], error)
         else:
-            operation.done(None if error else results[index], error)
+            operation.done(value, error)
 
 
 def _agree(db: apsw.Connection, room: int, agreement: Agreement, merged: str) -> None:

@@ -149,6 +149,11 @@ async def test_a_failed_commit_is_reported_and_the_next_one_works(
     journal.append(record.id, Update(3, "mallory", b"y"), outcomes)
     await asyncio.wait_for(outcomes.complete.wait(), 30)
     assert all(isinstance(error, Unavailable) for _, error in outcomes.reported)
+    # What builds on a lost update is lost as well, until the room is loaded without it.
+    outcomes = Outcomes(1)
+    journal.append(record.id, Update(4, "ada", b"z"), outcomes)
+    await asyncio.wait_for(outcomes.complete.wait(), 30)
+    assert isinstance(outcomes.reported[0][1], Unavailable)
     assert [seq for seq, _ in (await load(journal)).updates] == [1]
     outcomes = Outcomes(1)
     journal.append(record.id, Update(2, "ada", b"x"), outcomes)
@@ -173,6 +178,7 @@ async def test_a_full_disk_has_its_own_error(journal: Journal) -> None:
         await journal.create("w", "b", "e", FileFormat(), b"x" * 100_000, "hash")
 
     await journal._call(lambda db: db.pragma("max_page_count", 1 << 30))
+    assert [seq for seq, _ in (await load(journal)).updates] == [1]
     outcomes = Outcomes(1)
     journal.append(record.id, Update(2, "ada", b"x" * 100_000), outcomes)
     await asyncio.wait_for(outcomes.complete.wait(), 30)

@@ -171,6 +171,11 @@ async def test_sockets(people: People, filled: dict[str, str], role: str) -> Non
                 await socket.send('{"type":"ping"}')
                 assert json.loads(await socket.recv()) == {"type": "pong"}
             continue
+        if path.endswith("/collab") and role in allowed:
+            async with people[role].socket(target) as socket:
+                await socket.send(b"\x07missing\x02\x00\x00")  # a document, and any token
+                assert (await socket.recv())[:10] == b"\x07missing\x02\x01"  # there is none
+            continue
         code, said = await first_word(people[role], target)
         if role in allowed:
             assert code is None, (path, said)
