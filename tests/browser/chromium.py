@@ -8,7 +8,14 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    Page,
+    StorageState,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 # The image of a person at work; wide enough for tree, editor and terminal side by side.
 VIEWPORT: ViewportSize = {"width": 1360, "height": 850}
@@ -60,9 +67,17 @@ class Person:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     @classmethod
-    async def arrive(cls, browser: Browser, name: str, *, dark: bool = False) -> Person:
+    async def arrive(
+        cls,
+        browser: Browser,
+        name: str,
+        *,
+        dark: bool = False,
+        state: StorageState | None = None,
+    ) -> Person:
+        """With the `state` of a browser in which somebody is signed in, they are that one."""
         context = await browser.new_context(
-            viewport=VIEWPORT, color_scheme="dark" if dark else "light"
+            viewport=VIEWPORT, color_scheme="dark" if dark else "light", storage_state=state
         )
         context.set_default_timeout(30_000)
         return cls(name, await context.new_page())

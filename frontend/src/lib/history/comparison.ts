@@ -63,6 +63,9 @@ export function compare(parent: HTMLElement, options: ComparisonOptions): Compar
   let gone = false;
   let handles: { now: EditorView; destroy(): void } | null = null;
 
+  // Of two texts that are the same nothing would be left.
+  const folded = then === now ? {} : { collapseUnchanged: FOLDED };
+
   function build(language: Extension): void {
     const shared = (name: string): Extension => [
       EditorState.lineSeparator.of('\n'),
@@ -83,7 +86,7 @@ export function compare(parent: HTMLElement, options: ComparisonOptions): Compar
         b: { doc: current, extensions: shared('The text now') },
         parent,
         diffConfig: DIFF,
-        collapseUnchanged: FOLDED,
+        ...folded,
       });
       view.dom.style.cssText = 'height: 100%; overflow: auto';
       handles = { now: view.b, destroy: () => view.destroy() };
@@ -92,7 +95,7 @@ export function compare(parent: HTMLElement, options: ComparisonOptions): Compar
         doc: current,
         extensions: [
           shared(`The text now, and what differs from ${label}`),
-          unifiedMergeView({ original: then, mergeControls: false, diffConfig: DIFF, collapseUnchanged: FOLDED }),
+          unifiedMergeView({ original: then, mergeControls: false, diffConfig: DIFF, ...folded }),
         ],
         parent,
       });

@@ -35,6 +35,12 @@ describe('the passages of a version', () => {
     expect(told('[new]', change(ADA, 1, '', 'x'), change(ADA, 0, '(x)', '[new]'))).toEqual([['Ada', 1, '()', '[new]']]);
   });
 
+  test('tell a line begun at the end of the one before as a line of its own', () => {
+    expect(told('one\ntwo\n', change(ADA, 3, '', '\n'), change(ADA, 4, '', 'two'))).toEqual([['Ada', 2, '', 'two']]);
+    expect(told('one\n', change(ADA, 3, '\ntwo', ''))).toEqual([['Ada', 2, 'two', '']]);
+    expect(told('one\n', change(ADA, 3, '', '\n'))).toEqual([['Ada', 1, '', '\n']]);
+  });
+
   test('keep two authors apart who type by turns, each in a line', () => {
     expect(
       told('ab\ncd', change(ADA, 0, '', 'a'), change(BO, 2, '', 'c'), change(ADA, 1, '', 'b'), change(BO, 4, '', 'd')),

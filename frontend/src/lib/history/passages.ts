@@ -46,14 +46,19 @@ export function passagesOf(text: string, changes: readonly VersionChange[]): Pas
     at += 1;
   }
   return found
-    .map(({ author, time, start, deleted, inserted }) => ({
-      author,
-      time,
-      line: 1 + below(breaks, start),
-      deleted: deleted.join(''),
-      inserted: inserted.join(''),
-    }))
+    .map(({ author, time, start, deleted, inserted }) =>
+      atItsLine({ author, time, line: 1 + below(breaks, start), deleted: deleted.join(''), inserted: inserted.join('') }),
+    )
     .filter((passage) => passage.deleted !== passage.inserted);
+}
+
+/** A line begun at the end of the one before is told as a line of its own. */
+function atItsLine(passage: Passage): Passage {
+  const { line, deleted, inserted } = passage;
+  const [only, other] = deleted === '' ? [inserted, deleted] : [deleted, inserted];
+  if (other !== '' || !/^\n[^]*[^\n]$/.test(only)) return passage;
+  const text = only.slice(1);
+  return deleted === '' ? { ...passage, line: line + 1, inserted: text } : { ...passage, line: line + 1, deleted: text };
 }
 
 /** How many of the ascending numbers are less than `limit`. */
