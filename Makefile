@@ -21,7 +21,7 @@ format:
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench:  ## every benchmark, peers side by side
+bench:  ## every benchmark, peers side by side; ARGS="collab --traces FOLDER": shared documents
 	@$(PYTHON) scripts/bootstrap.py bench $(ARGS)
 
 soak:  ## every promise in full; takes hours

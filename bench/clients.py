@@ -14,7 +14,7 @@ import msgspec
 from bench.contestants import Contestant
 from bench.serving import BENCH, CLIENT_CORE, node
 
-TIMEOUT = 120.0  # seconds for one run
+TIMEOUT = 180.0  # seconds for one run
 OUTPUT_LIMIT = 256 * 1024 * 1024  # bytes of one line
 
 

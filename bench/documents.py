@@ -11,7 +11,7 @@ from bench.serving import CLIENT_CORE, SERVER_CORE
 from bench.turns import Figures, percentiles, rounds, seconds, take_turns
 
 DOCUMENTS, CLIENTS = 200, 2
-RATE, WARM = 2, 2  # edits/s of each client, seconds
+RATE, WARM = 2, 1  # edits/s of each client, seconds
 COLUMNS = {
     "p50": Column("p50 ms"),
     "p99": Column("p99 ms", goal=1.2),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from bench.comparison import Row
 from bench.contestants import Contestant
 
-ROUNDS, SECONDS = 3, 5
+ROUNDS, SECONDS = 3, 4
 
 Figures = dict[str, float]
 Turn = Callable[[Contestant, str], Awaitable[Figures]]
