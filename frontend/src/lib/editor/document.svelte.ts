@@ -6,7 +6,7 @@ import { saveState, type SaveState } from '../collab/save-state';
 import { baseName } from '../files/paths';
 import { FileHistory } from '../history/history.svelte';
 import { type BlameRun, CloseCode, type Converted, type Conversion, type TextFormat } from '../protocol';
-import { request, urlPath, websocketUrl, workspaceUrl } from '../session/api';
+import { fileUrl, request, send, urlPath, websocketUrl, workspaceUrl } from '../session/api';
 import { theme } from '../shell/theme.svelte';
 import { toasts } from '../shell/toasts.svelte';
 import { languageOf } from './languages';
@@ -132,13 +132,28 @@ export class OpenDocument {
     void this.#offline.move(path).then(() => this.provider.offerOrphan());
   }
 
+  /** True when the file went while nobody was in its room, but its text is still here. */
+  get isGone(): boolean {
+    return this.refused?.code === CloseCode.gone && this.editor !== null;
+  }
+
   /** Writes a deleted file to the disk again. */
   async revive(): Promise<void> {
     try {
-      await request('POST', workspaceUrl(this.workspace, '/restore'), { path: this.path });
+      if (this.isGone) await this.#makeAnew();
+      else await request('POST', workspaceUrl(this.workspace, '/restore'), { path: this.path });
     } catch (error) {
       toasts.error(error, `“${baseName(this.path)}” was not restored`);
     }
+  }
+
+  /** Writes this text as a new file, in the old one's format, and goes on in that. */
+  async #makeAnew(): Promise<void> {
+    const { bom, eol } = this.format ?? { bom: false, eol: '\n' };
+    const body = new TextEncoder().encode((bom ? '\ufeff' : '') + this.text.replaceAll('\n', eol));
+    const headers = { 'If-None-Match': '*', 'Content-Type': 'application/octet-stream' };
+    await send(fileUrl(this.workspace, this.path), { method: 'PUT', body, headers });
+    this.provider.connect();
   }
 
   /** Makes a file of another encoding one that can be edited, and opens it. Raises ApiError. */
