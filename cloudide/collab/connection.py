@@ -44,7 +44,7 @@ class Connection:
         if self.extended:
             reason = "You can look, but not edit, here." if self.read_only else ""
             self._tell(sync.Hello(room.epoch, self.read_only, room.format, reason))
-            self._tell(room.disk_state)
+            self._tell(room.state_for(self))
         self.channel.send(sync.step_1(room.doc.get_state()))
         if entries := room.presence.entries():
             self.channel.send(sync.awareness(entries))
@@ -172,4 +172,4 @@ class Connection:
             self.channel.send(sync.awareness(entries))
         if self.extended:
             self._tell(sync.Ack(self._acknowledged))
-            self._tell(self.room.disk_state)
+            self._tell(self.room.state_for(self))

@@ -103,7 +103,7 @@ class DiskPeer:
             self._first_edit = self._last_edit
             self._clock.add(self)
         if self.room.disk_state.state == "clean":
-            self.room.tell(DiskState("writing"))
+            self.room.tell_disk(DiskState("writing"))
 
     async def restore(self) -> None:
         """Make a deleted file anew, with the room's text.
@@ -204,7 +204,7 @@ class DiskPeer:
             self.offline = True
             self._look = False
             self._first_edit = 0.0
-            self.room.tell(DiskState("offline", unavailable.message))
+            self.room.tell_disk(DiskState("offline", unavailable.message))
         except (NotEditable, TooLarge, EpochChanged) as replaced:
             error = replaced
             self.on_replaced(replaced)
@@ -223,7 +223,7 @@ class DiskPeer:
 
     def _fail(self, error: CloudIDEError) -> None:
         """Say so, and try again in a while."""
-        self.room.tell(DiskState("failed", error.message))
+        self.room.tell_disk(DiskState("failed", error.message))
         self._retry_at = asyncio.get_running_loop().time() + RETRY_SECONDS
         self._look = True
         self._clock.add(self)
@@ -261,7 +261,7 @@ class DiskPeer:
             written = content.stat.mtime_ns / 1e9
             await self._replica.seen(content.hash, content.content, written)
         if returned or not self.dirty:
-            room.tell(DiskState("writing" if self.dirty else "clean"))
+            room.tell_disk(DiskState("writing" if self.dirty else "clean"))
 
     async def _missing(self, patient: bool) -> None:
         """There is no file: not yet again, somewhere else, or not any more."""
@@ -277,7 +277,7 @@ class DiskPeer:
         elif not self.deleted:
             self.deleted = True
             self._edited_since_delete = False
-            self.room.tell(DiskState("deleted", "The file was deleted in the workspace."))
+            self.room.tell_disk(DiskState("deleted", "The file was deleted in the workspace."))
 
     def _is_another(self, hash: str) -> bool:
         """Whether a file that was deleted and is there again is another one, with its own past.
@@ -312,7 +312,7 @@ class DiskPeer:
         if proposal.agreement.hash == agreed and not self.deleted:
             await self._replica.agree(proposal)
             if not self.dirty:
-                room.tell(DiskState("clean"))
+                room.tell_disk(DiskState("clean"))
             return
         await self._replica.intend(proposal)
         expected = "" if self.deleted else agreed
@@ -334,7 +334,7 @@ class DiskPeer:
         self.stat = written.stat
         await self._written(written, proposal)
         if not self.dirty:
-            room.tell(DiskState("clean"))
+            room.tell_disk(DiskState("clean"))
 
     async def _written(self, written: Written, proposal: Proposal) -> None:
         swap = written.displaced

@@ -156,7 +156,7 @@ class Replica:
             self._rebase(hash, text, written)
             if update := self._diff(text, self._document.get_update()):
                 self._document.apply_update(update)
-                self._merge(update, self._agreement_after(hash, room.seq + 1))
+                await self._merge(update, self._agreement_after(hash, room.seq + 1))
             if str(room.text) == text:
                 await self._agree(Agreement(hash, room.seq, format=format), room.doc.get_update())
             else:
@@ -188,7 +188,7 @@ class Replica:
             await self._agree(agreement, state, hash)
             return
         extras = (*made_from.extras, room.seq + 1)
-        self._merge(update, agreement, hash)
+        await self._merge(update, agreement, hash)
         # A program may have read what was displaced, just before it went, to write it yet.
         document, content = document_of(before, update)
         self._ancestors.remember(
@@ -264,9 +264,9 @@ class Replica:
 
     # ── agreement ───────────────────────────────────────────────────────────────────────────────
 
-    def _merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
+    async def _merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
         """Put a change from the disk into the room; the agreement becomes durable with it."""
-        self._room.merge(update, agreement, merged)
+        await self._room.merge(update, agreement, merged)
         self._ancestors.forget()  # only what the room wrote may be unknown to a program
         self._settle(agreement, merged)
 

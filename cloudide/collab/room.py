@@ -103,15 +103,17 @@ class Room:
         self._retired_clients = record.retired_clients
         self.doc, self.text = _load(record)
         self._clocks = read_state_vector(self.doc.get_state())
+        self._expected: sync.SyncUpdate | None = None  # what the document is about to emit, if all
         self._arrived: dict[Connection, list[sync.SyncUpdate]] = {}
         self._outgoing: list[bytes] = []
         self._broadcast_state = self.doc.get_state()  # what everybody has been sent
         self._outgoing_sender: Connection | None = None
         self._author = ""
         self._sender: Connection | None = None
-        self._agreement: tuple[Agreement, str] | None = None
+        self._journalled = False  # what the document is about to emit is in the journal
         self.unacknowledged: set[Connection] = set()  # who waits to hear that an edit is durable
         self._acknowledging = False
+        self._awaiting_disk: set[Connection] = set()  # who was told that the file is being written
         self._moved: dict[int, sync.AwarenessEntry] = {}  # what readers are still to be shown
         self._showing: asyncio.TimerHandle | None = None
         self._first_sync: list[bytes] = []
@@ -163,15 +165,18 @@ class Room:
         self._apply(sender, fitting)
 
     def _apply(self, sender: Connection, messages: list[sync.SyncUpdate]) -> None:
-        changes = [each.update for each in messages if each.update != EMPTY_UPDATE]
+        changes = [each for each in messages if each.update != EMPTY_UPDATE]
         try:
             if changes:
-                self._transact(changes, sender.grant.person.id, sender)
+                self._expected = changes[0] if len(changes) == 1 else None
+                updates = [each.update for each in changes]
+                self._transact(updates, sender.grant.person.id, sender)
         except InvalidInput as error:
             sender.fail(error)
             return
         except Unavailable:
             return
+        self._say_writing(sender)
         for message in messages:
             # What the document emitted decides, not what was expected of it.
             if self.knows(message.shape):
@@ -193,18 +198,35 @@ class Room:
         with self.doc.transaction(origin=author):
             apply(hunks, self.text, content)
 
-    def merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
+    async def merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
         """Take a change that came from the disk, together with what is then agreed.
 
-        It gets the number `seq + 1`. Both become durable at once, or not at all: one without the
-        other would double the change after a crash. `merged`: see `Journal.agree`.
+        It gets the number `seq + 1`. Both become durable at once, or not at all, and only then does
+        anybody see the change: a client that had it from a server that lost it would give it back,
+        and the file would be merged a second time. `merged`: see `Journal.agree`.
+
+        Raises:
+            CloudIDEError: it is not durable, and not in the document.
         """
-        self._agreement = agreement, merged
+        self.seq += 1
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def committed(seq: int, error: BaseException | None) -> None:
+            self._committed(seq, error)
+            if not durable.done():
+                if error is None:
+                    durable.set_result(None)
+                else:
+                    durable.set_exception(error)
+
+        self._journal.append(self.id, Update(self.seq, DISK, update), committed, agreement, merged)
+        self._count(update)
+        await durable
+        self._journalled = True
         try:
             self._transact([update], DISK, None)
         finally:
-            if self._take_agreement() is not None:
-                raise Unavailable("A change from the disk could not be merged.")
+            self._journalled = False
 
     def knows(self, shape: UpdateShape) -> bool:
         """Whether all the changes that `shape` covers are in this document."""
@@ -242,9 +264,12 @@ class Room:
         except ValueError as error:
             raise InvalidInput("The update could not be applied; it was not taken.") from error
         except BaseException as error:
-            # A panic of the CRDT library is no Exception. The document may be damaged: whoever
-            # holds it gets it anew from the journal.
+            # A panic of the CRDT library is no Exception, and what it emits may be nonsense. The
+            # document may be damaged: whoever holds it gets it anew from the journal, but for the
+            # one who sent this and would send it again.
             _log.error("room.broken", room=self.id, error=repr(error))
+            if sender is not None:
+                sender.fail(InvalidInput("The update could not be applied; it was not taken."))
             self.on_broken(error)
             raise Unavailable("The document is being reloaded; reconnect shortly.") from error
 
@@ -253,18 +278,17 @@ class Room:
         update = event.update
         if update == EMPTY_UPDATE:
             return
-        self.seq += 1
-        agreement, merged = self._take_agreement() or (None, "")
-        self._journal.append(
-            self.id,
-            Update(self.seq, self._author, update),
-            self._committed,
-            agreement,
-            merged,
-        )
-        self._log_rows += 1
-        self._log_bytes += len(update)
-        advance(self._clocks, read_update(update).ends)
+        expected, self._expected = self._expected, None
+        # Before anything is done with it: what cannot be read must not be kept.
+        if expected is not None and expected.update == update:
+            shape = expected.shape
+        else:
+            shape = read_update(update)
+        advance(self._clocks, shape.ends)
+        if not self._journalled:
+            self.seq += 1
+            self._journal.append(self.id, Update(self.seq, self._author, update), self._committed)
+            self._count(update)
         if not self._outgoing:
             self._outgoing_sender = self._sender
             if self._sender is None:
@@ -275,9 +299,9 @@ class Room:
         self._outgoing.append(update)
         self.on_edit()
 
-    def _take_agreement(self) -> tuple[Agreement, str] | None:
-        agreement, self._agreement = self._agreement, None
-        return agreement
+    def _count(self, update: bytes) -> None:
+        self._log_rows += 1
+        self._log_bytes += len(update)
 
     def _broadcast(self) -> None:
         """Send what changed in this turn, encoded once, to all but its only author."""
@@ -355,6 +379,7 @@ class Room:
     def remove(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self.unacknowledged.discard(connection)
+        self._awaiting_disk.discard(connection)
         self._hide(self.presence.remove(connection))
         if not self.connections:
             self.on_empty()
@@ -368,12 +393,37 @@ class Room:
 
     def tell(self, message: sync.Extension) -> None:
         """Send an extension message to every client that understands it."""
-        if isinstance(message, sync.DiskState):
-            if message == self.disk_state:
-                return
-            self.disk_state = message
         for connection in self.connections:
             connection.tell(message)
+
+    def tell_disk(self, state: sync.DiskState) -> None:
+        """Say how the file stands to the document.
+
+        That it is being written, and then written, is told to those who typed; a thousand readers
+        need not hear of each of somebody else's pauses. Everything else is told to all.
+        """
+        if state == self.disk_state:
+            return
+        before, self.disk_state = self.disk_state, state
+        if state.state == "writing":
+            return  # see `_say_writing`
+        if before.state == "writing" and state.state == "clean":
+            for connection in self._awaiting_disk:
+                connection.tell(state)
+        else:
+            self.tell(state)
+        self._awaiting_disk.clear()
+
+    def _say_writing(self, sender: Connection) -> None:
+        if self.disk_state.state == "writing" and sender not in self._awaiting_disk:
+            self._awaiting_disk.add(sender)
+            sender.tell(self.disk_state)
+
+    def state_for(self, connection: Connection) -> sync.DiskState:
+        """The state of the disk for one that hears it by itself, and hears how it goes on."""
+        if self.disk_state.state == "writing":
+            self._awaiting_disk.add(connection)
+        return self.disk_state
 
     def moved(self) -> None:
         """The file has another path: tell who can be told, and send away the others."""

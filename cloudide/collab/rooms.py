@@ -342,7 +342,7 @@ class Rooms(Listener):
             except AgentUnavailable as unavailable:
                 # The journal has the text; the disk joins when the workspace runs.
                 peer.offline = True
-                room.tell(DiskState("offline", unavailable.message))
+                room.tell_disk(DiskState("offline", unavailable.message))
             except NotEditable as error:
                 await self._journal.retire(room.id, room.clients())
                 raise error

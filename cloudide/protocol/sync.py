@@ -40,6 +40,8 @@ SUBPROTOCOL = "cloudide.collab.v1"
 SYNC, AWARENESS, QUERY_AWARENESS, EXTENSION = 0, 1, 3, 64
 STEP_1, STEP_2, UPDATE = 0, 1, 2
 MAX_AWARENESS_ENTRIES = 64
+# A removal counts one up, and what lies above 2**53 - 1 breaks whoever reads it.
+MAX_AWARENESS_CLOCK = 2**52
 
 _UPDATE_HEAD = bytes((SYNC, UPDATE))
 _READ_ONLY = "You have read-only access to this workspace; the edit was not taken."
@@ -133,6 +135,8 @@ def _read_awareness(body: bytes, limit: int) -> list[AwarenessEntry]:
         client = reader.uint()
         clock = reader.uint()
         encoded = reader.buffer()
+        if clock > MAX_AWARENESS_CLOCK:
+            raise MalformedFrame("An awareness clock is too large.")
         if len(encoded) > limit:
             raise MalformedFrame(f"An awareness state is larger than {limit} bytes.")
         try:
@@ -191,7 +195,14 @@ class Hello(Extension, tag="hello"):
 
 
 class Ack(Extension, tag="ack"):
+    """The first `count` steps 2 and updates of this socket are durable."""
+
     count: int
+
+    def frame(self) -> bytes:
+        # One for each keystroke: without a JSON encoder.
+        body = b'{"type":"ack","count":%d}' % self.count
+        return bytes((EXTENSION, len(body))) + body
 
 
 class DiskState(Extension, tag="disk"):

@@ -236,7 +236,7 @@ async def test_a_file_that_was_gone_and_is_made_anew_is_another(collab: Collab) 
     ):
         await plain.append("two\n")
         await client.until(lambda: str(client) == "one\ntwo\n")
-        await client.written()
+        await collab.rooms.flush(WORKSPACE, "a.txt")
         file.unlink()
         await client.until(lambda: client.disk["state"] == "deleted")
         file.write_bytes(b"something else\n")
@@ -573,6 +573,39 @@ async def test_killed_after_the_merge_of_a_displaced_change(collab: Collab) -> N
         await client.written()
         assert str(client) == file.read_text() == "NEW\nbase\nfrom disk\nlast\n"
         assert os.listdir(collab.root) == ["a.txt"]
+
+
+async def test_a_change_from_the_disk_is_shown_when_it_is_durable(collab: Collab) -> None:
+    """A client that had seen it would give it back to a server that lost it, which finds the file
+    changed once more."""
+    file = collab.write("a.txt", b"one\n")
+    async with collab.join("a.txt") as client:
+        await client.append("two\n")
+        await client.written()
+        await collab.journal.barrier()
+        image = collab.journal_file.with_name("image.sqlite")
+        room = collab.rooms._open[WORKSPACE, "a.txt"].room
+        before = room.seq
+        with collab.database() as db:
+            db.execute("BEGIN IMMEDIATE")  # nothing is committed meanwhile
+            file.write_bytes(file.read_bytes() + b"from disk\n")
+            async with asyncio.timeout(WAIT_SECONDS):
+                while room.seq == before:  # noqa: ASYNC110 - queued, which nobody is told
+                    await asyncio.sleep(0.01)
+            shutil.copy(collab.journal_file, image)
+            shutil.copy(f"{collab.journal_file}-wal", f"{image}-wal")
+            assert "from disk" not in str(room.text) + str(client)
+            db.execute("ROLLBACK")
+        collab.hub.cut = True
+        await collab.stop()
+        collab.journal_file = image
+        await collab.start()
+        await client.until(lambda: client.close_code is not None)
+        await client.connect()
+        await client.append("end\n")
+        await client.written()
+        assert sorted(lines(str(client))) == ["end", "from disk", "one", "two"]
+        assert file.read_text() == str(client)
 
 
 async def test_the_file_changes_while_the_server_is_down(collab: Collab) -> None:

@@ -13,7 +13,22 @@ from cloudide.protocol.varint import write_bytes, write_uint
 YJS = Path(__file__).parent.parent / "yjs"
 PANIC = bytes.fromhex("01010328b1f7060300016100")  # has panicked a CRDT library
 CLAIMS = b"\x00\x00" + write_bytes(b"\x80\x80\x80\x80\x01\x01\x01\x01\x01\x01")  # 2^28 entries
-NUMBERS = (0, 1, 2, 127, 128, 2**14, 2**28, 2**31, 2**32 - 1, 2**32, 2**53 - 2, 2**53, 2**63)
+NUMBERS = (
+    0,
+    1,
+    2,
+    127,
+    128,
+    2**14,
+    2**28,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**53 - 2,
+    2**53 - 1,
+    2**53,
+    2**63,
+)
 STATES = (b"null", b"{}", b'{"user":{"name":"root"}}', b"[1]", b'"x"', b"{", b"[" * 3000, b"1e999")
 
 

@@ -177,9 +177,6 @@ class Program:
             await asyncio.wait({flush}, timeout=DISK_WAIT)
             flush.cancel()
             await asyncio.gather(flush, return_exceptions=True)
-        # What came from the file is durable by now: people who had been shown it before would give
-        # it back, beside what is read from the file anew.
-        await self.collab.journal.barrier()
         self._die()
         await self.collab.stop()
         for client in self.clients:
