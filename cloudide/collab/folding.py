@@ -26,6 +26,8 @@ from cloudide.collab.schema import select
 
 Row = tuple[int, str, float, bytes]  # number, author, time, update
 
+MINUTE = 60  # seconds
+
 # What replaying a row costs grows with its bytes; this many count as one row more.
 BYTES_PER_COST = 100
 
@@ -128,7 +130,7 @@ def by_minute(rows: Iterable[Any], earliest: int) -> Iterable[tuple[int, list[Ro
 
     def of(row: Row) -> int:
         nonlocal minute
-        minute = max(minute, int(row[2] // 60))
+        minute = max(minute, int(row[2] // MINUTE))
         return minute
 
     for key, group in groupby(rows, of):

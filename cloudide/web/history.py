@@ -13,7 +13,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.collab.history import MINUTE, Name
+from cloudide.collab.folding import MINUTE
+from cloudide.collab.history import Name
 from cloudide.collab.replay import UNKNOWN
 from cloudide.collab.room import DISK
 from cloudide.errors import InvalidInput

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from pycrdt import Doc, Text
 
-from cloudide.collab import history as history_module
 from cloudide.collab import journal as journal_module
+from cloudide.collab import keyframes, upkeep
 from cloudide.collab.folding import Fold
 from cloudide.collab.history import History, Name, Run
 from cloudide.collab.journal import Journal
@@ -32,8 +32,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = START
         clock = SimpleNamespace(time=lambda: self.now)
-        monkeypatch.setattr(journal_module, "time", clock)
-        monkeypatch.setattr(history_module, "time", clock)
+        for module in (journal_module, keyframes, upkeep):
+            monkeypatch.setattr(module, "time", clock)
 
     @property
     def minute(self) -> int:
@@ -142,7 +142,7 @@ async def check(history: History, writing: Writing) -> None:
 
 
 async def letters(history: History, room: int) -> list[tuple[str, str, int]]:
-    played = await history._blame(room)
+    played = await history._keyframes.latest(room)
     assert played is not None
     content, position = played.text.encode(), 0
     found: list[tuple[str, str, int]] = []
@@ -164,7 +164,7 @@ async def test_versions_and_blame_of_random_edits(
     """By several people, in text that is not ASCII, folded at any time, with few and many
     keyframes."""
     chance = random.Random(seed)  # noqa: S311
-    monkeypatch.setattr(history_module, "FRAME_COST", chance.choice([1, 5, 40, 10_000]))
+    monkeypatch.setattr(keyframes, "FRAME_COST", chance.choice([1, 5, 40, 10_000]))
     writing = await Writing(journal, clock).begin("first\nlinje på svenska\n日本語\n")
     for _ in range(120):
         clock.now += chance.choice([0, 1, 1, 20, 61])
@@ -177,7 +177,7 @@ async def test_versions_and_blame_of_random_edits(
         if chance.random() < 0.1 and writing.seq > writing.folded:
             await writing.fold()
         if chance.random() < 0.02:
-            await history.tend(0.0)
+            await history.upkeep.tend(0.0)
     await check(history, writing)
     clock.now += 120
     await check(history, writing)  # from keyframes and counts that the first time left
@@ -186,7 +186,7 @@ async def test_versions_and_blame_of_random_edits(
 async def test_keyframes_bound_what_a_version_costs(
     journal: Journal, history: History, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "FRAME_COST", 10)
+    monkeypatch.setattr(keyframes, "FRAME_COST", 10)
     writing = await Writing(journal, clock).begin("")
     for number in range(100):
         clock.now += 30
@@ -195,7 +195,7 @@ async def test_keyframes_bound_what_a_version_costs(
         writing.edit("ada", 0, 0, "y")
         await writing.fold()
     clock.now += 60
-    await history.tend(0.0)
+    await history.upkeep.tend(0.0)
     fed: list[int] = []
     real = Replay.feed
 
@@ -291,7 +291,7 @@ async def test_a_version_within_a_minute(journal: Journal, history: History, clo
 async def test_a_version_tells_a_bounded_number_of_edits(
     journal: Journal, history: History, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "EDITS", 3)
+    monkeypatch.setattr(keyframes, "EDITS", 3)
     writing = await Writing(journal, clock).begin("")
     for number in range(8):
         writing.edit(f"author {number}", 0, 0, "x")
@@ -345,7 +345,7 @@ async def test_what_is_too_old_goes_and_its_authors_stay(
         clock.now += 86400
         writing.edit("ada" if number % 2 else "bob", 0, 0, f"{number}é\n")
         await writing.fold()
-    await history.tend(0.0)
+    await history.upkeep.tend(0.0)
     kept = {minute for minute in writing.versions if minute >= clock.minute - DAYS * 24 * 60}
     assert 29 <= len(kept) <= 31
     writing.versions = {minute: writing.versions[minute] for minute in kept}
@@ -364,14 +364,14 @@ async def test_what_is_too_old_goes_and_its_authors_stay(
 async def test_what_is_too_much_goes(
     journal: Journal, history: History, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "HISTORY_BYTES", 20_000)
+    monkeypatch.setattr(upkeep, "HISTORY_BYTES", 20_000)
     writing = await Writing(journal, clock).begin("begun\n")
     noise = random.Random(1)  # noqa: S311
     for _ in range(60):
         clock.now += 60
         writing.edit("ada", 0, len(writing.letters), noise.randbytes(500).hex())
         await writing.fold()
-    await history.tend(0.0)
+    await history.upkeep.tend(0.0)
     ((packed,),) = await journal.transact(
         lambda db: select(db, "SELECT sum(length(delta)) FROM history")
     )
@@ -401,7 +401,7 @@ async def test_former_rooms_of_a_path_stay_and_a_renamed_one_takes_its_history_a
     assert [each.name.room for each in listed] == [former.room]
     # After its time nothing is left of the former one, and all of the other, which may be idle.
     clock.now += (DAYS + 1) * 86400
-    await history.tend(0.0)
+    await history.upkeep.tend(0.0)
     rooms = await journal.transact(lambda db: select(db, "SELECT id FROM rooms"))
     assert rooms == [(now.room,)]
 
@@ -409,7 +409,7 @@ async def test_former_rooms_of_a_path_stay_and_a_renamed_one_takes_its_history_a
 async def test_a_forgotten_workspace_leaves_nothing(
     journal: Journal, history: History, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "FRAME_COST", 1)
+    monkeypatch.setattr(keyframes, "FRAME_COST", 1)
     writing = await Writing(journal, clock).begin("text")
     for _ in range(3):
         clock.now += 60
