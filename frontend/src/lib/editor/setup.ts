@@ -44,8 +44,6 @@ export interface EditorOptions {
   readOnly: boolean;
   dark: boolean;
   moved: (place: CursorPlace) => void;
-  /** The text changed, here or by somebody else. */
-  changed?: () => void;
 }
 
 const look = EditorView.theme({
@@ -192,7 +190,6 @@ export class Editor {
           }),
           EditorView.updateListener.of((update) => {
             if (update.selectionSet || update.docChanged || update.focusChanged) this.#report();
-            if (update.docChanged) options.changed?.();
           }),
         ],
       }),
