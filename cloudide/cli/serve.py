@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 5
 SWITCH_SECONDS = 0.0005
+# An edit leaves some objects behind that wait for the collector; it need not look for them often.
+COLLECT_AFTER = (20_000, 20, 20)
 # The socket library's limit lies above ours, so that ours is the one a client is told of.
 FRAME_HEADROOM = 64 * 1024
 
@@ -110,6 +112,7 @@ def _settle() -> None:
     going through all of it stops every socket for 50 ms and more."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _report(progress: Progress) -> None:

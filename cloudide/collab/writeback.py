@@ -8,9 +8,10 @@ are served.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Protocol
 
-TICK = 0.01  # seconds
+TICK = 0.01  # seconds between two groups
 TOGETHER = 4  # rooms of one tick; more only when so many wait that they would wait too long
 TICKS_TO_CATCH_UP = 10
 
@@ -33,24 +34,41 @@ class WriteBack:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, peer: Waiting) -> None:
-        self._waiting[peer] = None
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        when = peer.when()
+        if when is not None:
+            self._waiting[peer] = None
+            self._set(when)
 
     def remove(self, peer: Waiting) -> None:
         self._waiting.pop(peer, None)
 
-    def _tick(self) -> None:
+    def _set(self, when: float) -> None:
+        """Look again at `when`, unless that is to be sooner anyway."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        when = max(when, loop.time() + TICK)
+        if self._timer is None or when < self._timer.when() - TICK:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
         due: list[Waiting] = []
+        following = math.inf
         for peer in list(self._waiting):
             when = peer.when()
             if when is None:
                 del self._waiting[peer]
             elif when <= now:
                 due.append(peer)
-        for peer in due[: max(TOGETHER, len(due) // TICKS_TO_CATCH_UP)]:
+            else:
+                following = min(following, when)
+        together = max(TOGETHER, len(due) // TICKS_TO_CATCH_UP)
+        for peer in due[:together]:
             del self._waiting[peer]
             peer.wake()
-        self._timer = loop.call_later(TICK, self._tick) if self._waiting else None
+        if len(due) > together:
+            following = now
+        if following < math.inf:
+            self._set(following)
