@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
@@ -22,6 +20,7 @@ from cloudide.agents.link import Agent
 from cloudide.channel import Channel
 from cloudide.collab.connection import Connection
 from cloudide.collab.disk import DiskPeer
+from cloudide.collab.hints import Hints
 from cloudide.collab.journal import Journal
 from cloudide.collab.room import Limits, Room, RoomState
 from cloudide.collab.text import content_hash, decode, diff, document_of, encode
@@ -37,7 +36,7 @@ from cloudide.errors import (
     Unavailable,
 )
 from cloudide.identity.permissions import Grant
-from cloudide.protocol.agent import FileContent, FilesChanged, ReadFile, WriteFile
+from cloudide.protocol.agent import FileContent, ReadFile, WriteFile
 from cloudide.protocol.sync import DiskState, FileFormat
 from cloudide.settings import Settings
 
@@ -45,7 +44,6 @@ _log = structlog.get_logger(__name__)
 
 Key = tuple[str, str]  # workspace id, path
 KEEP_ALIVE_SECONDS = 5.0
-ARRIVAL_SECONDS, ARRIVALS = 5.0, 256  # how long, and how many a workspace
 RESTARTING, OVERLOADED = 1012, 1013  # close codes after which a client comes back
 
 
@@ -57,25 +55,6 @@ class _Open:
         self.peer = peer
         self.task: asyncio.Task[None] | None = None
         self.unloading: asyncio.Task[None] | None = None
-
-
-class Arrivals:
-    """Paths at which something appeared a moment ago: where a file may be that is gone."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, deque[tuple[float, str]]] = {}
-
-    def note(self, workspace: str, paths: list[str]) -> None:
-        if paths:
-            known = self._known.setdefault(workspace, deque(maxlen=ARRIVALS))
-            known.extend((time.monotonic(), path) for path in paths)
-
-    def recent(self, workspace: str) -> list[str]:
-        earliest = time.monotonic() - ARRIVAL_SECONDS
-        return [path for at, path in self._known.get(workspace, ()) if at >= earliest]
-
-    def forget(self, workspace: str) -> None:
-        self._known.pop(workspace, None)
 
 
 class Rooms(Listener):
@@ -92,17 +71,20 @@ class Rooms(Listener):
             write_back_limit=settings.write_back_limit,
         )
         self._clock = WriteBack()
-        self._arrivals = Arrivals()
         self._open: dict[Key, _Open] = {}
+        self._hints = Hints(
+            agents, lambda: [entry.peer for entry in self._open.values()], self._peer, self.moved
+        )
         self._loading: dict[Key, asyncio.Task[_Open]] = {}
         self._tasks = asyncio.TaskGroup()
         self._ticking: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Rooms:
         await self._tasks.__aenter__()
+        self._agents.subscribe(self._hints)
         self._agents.subscribe(self)
         self._ticking = [
-            self._spawn(self._watch_open_files()),
+            self._spawn(self._hints.compare(self._settings.stat_interval)),
             self._spawn(self._keep_alive()),
         ]
         return self
@@ -198,7 +180,7 @@ class Rooms(Listener):
         if hunks := diff(current, text):
             room.change(hunks, current, author)
         await entry.peer.flush()
-        return content_hash(encode(str(room.text), room.format))
+        return _hash(room)
 
     async def restore(
         self, workspace: str, path: str, text: str, format: FileFormat, author: str
@@ -230,7 +212,7 @@ class Rooms(Listener):
             raise Unavailable("The journal cannot be written; nothing was restored.")
         with suppress(AgentUnavailable):
             await entry.peer.restore()
-        return content_hash(encode(str(room.text), room.format)), room.id, before
+        return _hash(room), room.id, before
 
     async def revive(self, workspace: str, path: str) -> str:
         """Make a file that was deleted anew, with the text its room has; returns its hash.
@@ -243,7 +225,7 @@ class Rooms(Listener):
         if entry is None:
             raise NotFound(f"Nobody has {path} open; restore a version from its history.")
         await entry.peer.restore()
-        return content_hash(encode(str(entry.room.text), entry.room.format))
+        return _hash(entry.room)
 
     async def flush(self, workspace: str, path: str = "") -> None:
         """Write the open rooms at or below `path` to the disk, so that a program sees them.
@@ -288,7 +270,7 @@ class Rooms(Listener):
         for entry in self._below(workspace, ""):
             entry.room.close(NotFound.close_code, "The workspace was deleted.")
             self._drop(entry)
-        self._arrivals.forget(workspace)
+        self._hints.forget(workspace)
         await self._journal.forget(workspace)
 
     async def _entry(self, workspace: str, path: str) -> _Open:
@@ -355,7 +337,7 @@ class Rooms(Listener):
         room.on_edit = peer.edited
         room.on_empty = lambda: self._empty(entry)
         peer.on_replaced = lambda error: self._replaced(entry, error)
-        peer.follow = lambda: self._follow(entry)
+        peer.follow = lambda: self._hints.follow(peer)
         self._open[workspace, path] = entry
         entry.task = self._spawn(self._run(entry))
         self._empty(entry)
@@ -444,46 +426,8 @@ class Rooms(Listener):
         self._drop(entry)
         self._spawn(self._journal.retire(entry.room.id, entry.room.clients()))
 
-    # ── what agents tell ────────────────────────────────────────────────────────────────────────
-
     def connected(self, agent: Agent) -> None:
-        for entry in self._below(agent.workspace_id, ""):
-            entry.peer.reconnected()
         self._spawn(self._write_left_over(agent.workspace_id))
-
-    def disconnected(self, workspace_id: str) -> None:
-        for entry in self._below(workspace_id, ""):
-            entry.peer.hint()
-
-    def files_changed(self, workspace_id: str, event: FilesChanged) -> None:
-        self._arrivals.note(
-            workspace_id, [change.path for change in event.changes if change.kind == "added"]
-        )
-        if event.overflow:
-            for entry in self._below(workspace_id, ""):
-                entry.peer.hint()
-        for change in event.changes:
-            if entry := self._open.get((workspace_id, change.path)):
-                entry.peer.hint()
-        if any(change.kind == "added" for change in event.changes):
-            # One of them may be a file that went before.
-            for entry in self._below(workspace_id, ""):
-                if entry.peer.deleted:
-                    entry.peer.hint()
-
-    async def _follow(self, entry: _Open) -> bool:
-        """Whether a file that is not at its path was renamed; its room is there then."""
-        room, before = entry.room, entry.peer.stat
-        paths = self._arrivals.recent(room.workspace)
-        if before is None or not paths:
-            return False
-        agent = self._agents.agent(room.workspace)
-        for path, stat in zip(paths, await agent.stat(paths), strict=True):
-            # An inode is given to another file as soon as it is free: the rest tells them apart.
-            if stat == before and (room.workspace, path) not in self._open:
-                await self.moved(room.workspace, room.path, path)
-                return True
-        return False
 
     async def _write_left_over(self, workspace: str) -> None:
         """Load the rooms whose last edits are only in the journal, so that they reach the disk."""
@@ -493,28 +437,15 @@ class Rooms(Listener):
             except CloudIDEError as error:
                 _log.warning("room.left_over", workspace=workspace, error=error.message)
 
-    async def _watch_open_files(self) -> None:
-        """Watch events can be lost: compare the stat of open files now and then."""
-        while True:
-            await asyncio.sleep(self._settings.stat_interval)
-            workspaces: dict[str, list[_Open]] = {}
-            for (workspace, _), entry in self._open.items():
-                workspaces.setdefault(workspace, []).append(entry)
-            for workspace, entries in workspaces.items():
-                with suppress(CloudIDEError):
-                    agent = self._agents.agent(workspace)
-                    found = await agent.stat([entry.room.path for entry in entries])
-                    for entry, stat in zip(entries, found, strict=True):
-                        peer = entry.peer
-                        changed = stat != peer.stat and not (stat is None and peer.deleted)
-                        if changed or peer.offline:
-                            peer.hint()
-
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(KEEP_ALIVE_SECONDS)
             for entry in self._open.values():
                 entry.room.keep_alive()
+
+    def _peer(self, workspace: str, path: str) -> DiskPeer | None:
+        entry = self._open.get((workspace, path))
+        return None if entry is None else entry.peer
 
     def _below(self, workspace: str, path: str) -> list[_Open]:
         return [
@@ -522,3 +453,7 @@ class Rooms(Listener):
             for (owner, name), entry in self._open.items()
             if owner == workspace and (not path or name == path or name.startswith(path + "/"))
         ]
+
+
+def _hash(room: Room) -> str:
+    return content_hash(encode(str(room.text), room.format))
