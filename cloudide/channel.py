@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from websockets import frames as websocket
+
 Frame = bytes | str
 
 NORMAL_CLOSURE = 1000  # RFC 6455 section 7.4.1
@@ -23,6 +25,11 @@ STALL_SECONDS = 10.0
 
 class Wire(Protocol):
     """What carries the frames to the client."""
+
+    @property
+    def direct(self) -> Callable[[bytes], object] | None:
+        """Writes what `encode` made of a frame; None where that is not enough."""
+        ...
 
     @property
     def unsent(self) -> int:
@@ -38,6 +45,13 @@ class Wire(Protocol):
         ...
 
 
+def encode(frame: Frame) -> bytes:
+    """A frame as a server sends it (RFC 6455 section 5.2)."""
+    if isinstance(frame, str):
+        return websocket.Frame(websocket.Opcode.TEXT, frame.encode()).serialize(mask=False)
+    return websocket.Frame(websocket.Opcode.BINARY, frame).serialize(mask=False)
+
+
 class Channel:
     """Frames to one client. The wire calls `pause` when it is full and `resume` when it is not."""
 
@@ -47,9 +61,9 @@ class Channel:
         self.close_code: int | None = None
         self.close_reason = ""
         self.on_drained: Callable[[], None] | None = None
-        # Writes a frame at once; None while that is not possible. For whoever has one frame for
-        # very many channels: everything else uses `send`.
-        self.direct: Callable[[Frame], None] | None = wire.write
+        # Writes an encoded frame at once; None while that is not possible. For whoever has one
+        # frame for very many channels: everything else uses `send`.
+        self.direct: Callable[[bytes], object] | None = wire.direct
         self.followers: list[Channel] = []
         self._wire = wire
         self._stall_limit = stall_limit
@@ -132,7 +146,7 @@ class Channel:
         if not self._paused and self.on_drained is not None and self.close_code is None:
             self.on_drained()
         if not self._paused and self.close_code is None:
-            self.direct = self._wire.write
+            self.direct = self._wire.direct
         for follower in list(self.followers):
             if self._paused:
                 break

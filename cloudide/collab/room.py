@@ -19,6 +19,7 @@ import msgspec
 import structlog
 from pycrdt import Doc, Text, TransactionEvent, merge_updates
 
+from cloudide.channel import encode
 from cloudide.collab.connection import Connection
 from cloudide.collab.journal import COMPACT_BYTES, COMPACT_ROWS, Journal
 from cloudide.collab.presence import Presence
@@ -40,6 +41,7 @@ from cloudide.protocol.updates import (
 _log = structlog.get_logger(__name__)
 
 DISK = "disk"  # the author of changes that came from the file
+FEW = 16  # people who are all told how each write to the disk goes
 PRESENCE_SECONDS = 0.05  # cursors move at most this often for those who watch
 FIRST_SYNC_TAIL = 64 * 1024  # bytes of updates after which a first sync is encoded anew
 
@@ -308,11 +310,12 @@ class Room:
         updates, self._outgoing = self._outgoing, []
         sender = self._outgoing_sender
         frame = sync.update(updates[0] if len(updates) == 1 else merge_updates(*updates))
+        encoded = encode(frame)
         for connection in self.connections:
             if connection is sender:
                 continue
             if direct := connection.channel.direct:
-                direct(frame)
+                direct(encoded)
             else:
                 connection.broadcast(frame, self._broadcast_state)
         self._broadcast_state = self.doc.get_state()
@@ -399,14 +402,18 @@ class Room:
     def tell_disk(self, state: sync.DiskState) -> None:
         """Say how the file stands to the document.
 
-        That it is being written, and then written, is told to those who typed; a thousand readers
-        need not hear of each of somebody else's pauses. Everything else is told to all.
+        In a room with many people, that it is being written and then written is told only to those
+        who type: a thousand readers need not hear of each of somebody else's pauses.
         """
         if state == self.disk_state:
             return
         before, self.disk_state = self.disk_state, state
-        if state.state == "writing":
+        if state.state == "writing" and len(self.connections) > FEW:
             return  # see `_say_writing`
+        if state.state == "writing":
+            self._awaiting_disk.update(self.connections)
+            self.tell(state)
+            return
         if before.state == "writing" and state.state == "clean":
             for connection in self._awaiting_disk:
                 connection.tell(state)

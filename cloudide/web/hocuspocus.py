@@ -33,6 +33,8 @@ class _Acknowledged(msgspec.Struct, tag_field="type", tag="ack"):
 class Document:
     """One document on the socket; the wire of its own channel."""
 
+    direct = None  # the document's name goes before each frame
+
     def __init__(self, socket: Socket, key: str) -> None:
         provided = services(socket.websocket)
         self.channel = Channel(

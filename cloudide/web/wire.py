@@ -3,7 +3,7 @@
 ASGI carries the handshake and admission. After that a frame would cost a queue, a wake-up of a task
 and an event dictionary on its way in, and an await and an encoding of its own on its way out; an
 open socket is therefore *taken over*: messages are handed over as calls from the loop's read event,
-and frames are written straight to the transport. A frame that goes to many clients is encoded once.
+and frames are written straight to the transport.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from websockets import frames
 from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
-from cloudide.channel import Channel, Frame
+from cloudide.channel import Channel, Frame, encode
 
 EXTENSION = "cloudide.wire"  # in the ASGI scope's `extensions`
 SEND_BUFFER = 64 * 1024  # bytes; what the kernel keeps for a client that does not read
@@ -36,6 +36,7 @@ class WebSocketWire(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.direct: Callable[[bytes], object] | None = None
         self._channel: Channel | None = None
         self._receive: Receive | None = None
         self._failed: Callable[[Exception], None] = lambda error: None
@@ -50,6 +51,7 @@ class WebSocketWire(WebSocketsSansIOProtocol):
     def carry(self, channel: Channel) -> None:
         """From now on this is what `channel` writes to."""
         self._channel = channel
+        self.direct = channel.direct = self.transport.write
         self._ended = self.loop.create_future()
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
@@ -90,7 +92,7 @@ class WebSocketWire(WebSocketsSansIOProtocol):
 
     def write(self, frame: Frame) -> None:
         # A channel that is closed, by whichever side, writes no more: see `_end`.
-        self.transport.write(_encode(frame))
+        self.transport.write(encode(frame))
 
     def close(self, code: int, reason: str) -> None:
         self._end()
@@ -252,18 +254,3 @@ class Pace:
 def wire_of(websocket: WebSocket) -> WebSocketWire:
     """The connection below an accepted websocket."""
     return websocket.scope["extensions"][EXTENSION]
-
-
-_encoded: tuple[Frame, bytes] = (b"", b"")
-
-
-def _encode(frame: Frame) -> bytes:
-    """A frame's bytes (RFC 6455 section 5.2), kept for the next client that gets the same one."""
-    global _encoded
-    if _encoded[0] is not frame:
-        if isinstance(frame, str):
-            data = frames.Frame(frames.Opcode.TEXT, frame.encode()).serialize(mask=False)
-        else:
-            data = frames.Frame(frames.Opcode.BINARY, frame).serialize(mask=False)
-        _encoded = frame, data
-    return _encoded[1]

@@ -70,6 +70,7 @@ class LocalWire:
     """A wire that is full as soon as more than a little has been written and not been read."""
 
     FULL = 1024
+    direct = None
 
     def __init__(self, client: Local) -> None:
         self.unsent = 0

@@ -19,6 +19,7 @@ class Raw:
     """Its wire takes everything at once."""
 
     unsent = 0
+    direct = None
 
     def __init__(self, collab: Collab, path: str, person: Person = ADA, role: Role = Role.EDITOR):
         self.frames: list[bytes] = []

@@ -171,16 +171,16 @@ async def test_a_full_disk_has_its_own_error(journal: Journal) -> None:
 
     await journal._call(fill)
     outcomes = Outcomes(1)
-    journal.append(record.id, Update(2, "ada", b"x" * 100_000), outcomes)
+    journal.append(record.id, Update(2, "ada", b"x" * 8_000_000), outcomes)
     await asyncio.wait_for(outcomes.complete.wait(), 30)
     assert isinstance(outcomes.reported[0][1], StorageFull)
     with pytest.raises(StorageFull):
-        await journal.create("w", "b", "e", FileFormat(), b"x" * 100_000, "hash")
+        await journal.create("w", "b", "e", FileFormat(), b"x" * 8_000_000, "hash")
 
     await journal._call(lambda db: db.pragma("max_page_count", 1 << 30))
     assert [seq for seq, _ in (await load(journal)).updates] == [1]
     outcomes = Outcomes(1)
-    journal.append(record.id, Update(2, "ada", b"x" * 100_000), outcomes)
+    journal.append(record.id, Update(2, "ada", b"x" * 8_000_000), outcomes)
     await asyncio.wait_for(outcomes.complete.wait(), 30)
     assert outcomes.reported == [(2, None)]
 

@@ -148,8 +148,9 @@ async def test_what_is_not_there_and_what_is_no_version(
         "blame",
     ):
         assert (await ask("GET", f"{root}/{wrong}")).status_code == 400, wrong
+    # Without a version it is the text of who has the file open, and here nobody has.
+    assert (await ask("POST", f"{root}/restore", json={"path": "none.txt"})).status_code == 404
     for body in (
-        {"path": "d.txt"},
         {"path": "d.txt", "version": "x"},
         {"path": "", "version": name},
     ):
