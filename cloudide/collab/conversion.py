@@ -26,6 +26,8 @@ _MARKS = (
 )
 _EVERY_BYTE = "latin-1"  # the encoding in which everything is text
 _SAMPLE = 256 * 1024  # bytes that an encoding is guessed from
+_ENOUGH = 32  # characters that are not ASCII: from fewer, nobody can tell
+_USUAL = "windows-1252"  # what most files are that are neither UTF-8 nor ASCII
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -64,7 +66,7 @@ def convert(content: bytes, encoding: str = "", eol: str = "") -> Converted:
     if not eol:
         eol = "\r\n" if ends.count("\r\n") * 2 > len(ends) else "\n"
     unified = _LINE_END.sub(eol, text)
-    return Converted(unified.encode(), encoding, eol, len(ends))
+    return Converted(unified.encode(), _usual_name(encoding), eol, len(ends))
 
 
 def _known(encoding: str) -> str:
@@ -78,6 +80,11 @@ def _known(encoding: str) -> str:
         ) from error
 
 
+def _usual_name(encoding: str) -> str:
+    """The name that people know: Python calls windows-1252 cp1252."""
+    return re.sub(r"^cp(125\d)$", r"windows-\1", encoding)
+
+
 def _guess(content: bytes) -> str:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
@@ -85,10 +92,11 @@ def _guess(content: bytes) -> str:
     try:
         content.decode()
     except UnicodeDecodeError:
-        best = charset_normalizer.from_bytes(content[:_SAMPLE]).best()
-        if best is None or not _decodes(content, best.encoding):
-            return _EVERY_BYTE
-        return best.encoding
+        foreign = sum(byte > 127 for byte in content[:_SAMPLE])
+        found = [_USUAL]
+        if foreign >= _ENOUGH and (best := charset_normalizer.from_bytes(content[:_SAMPLE]).best()):
+            found.insert(0, best.encoding)
+        return next((each for each in found if _decodes(content, each)), _EVERY_BYTE)
     return "utf-8"
 
 

@@ -224,6 +224,19 @@ class Journal:
 
         await self._call(run)
 
+    async def path_of(self, workspace: str, epoch: str) -> str | None:
+        """Where the file of a live room is now."""
+
+        def run(db: apsw.Connection) -> str | None:
+            found = select(
+                db,
+                "SELECT path FROM rooms WHERE workspace = ? AND epoch = ? AND retired IS NULL",
+                *(workspace, epoch),
+            )
+            return found[0][0] if found else None
+
+        return await self._call(run)
+
     async def barrier(self) -> None:
         """Return when everything queued so far is durable."""
         await self._call(lambda _: None)

@@ -37,7 +37,7 @@ from cloudide.errors import (
 )
 from cloudide.identity.permissions import Grant
 from cloudide.protocol.agent import FileContent, ReadFile, WriteFile
-from cloudide.protocol.sync import DiskState, FileFormat
+from cloudide.protocol.sync import DiskState, FileFormat, Moved
 from cloudide.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -125,22 +125,36 @@ class Rooms(Listener):
     ) -> Connection:
         """Connect a client to the room of a file.
 
-        `epoch`: the one that the client's document belongs to, if it has one. `first` is called
-        when it is let in, before the room sends anything.
+        `epoch`: the one that the client's document belongs to, if it has one; a file that was
+        renamed while the client was away is found by it. `first` is called when the client is let
+        in, before the room sends anything.
 
         Raises:
             NotFound, TooLarge, NotEditable: as the file is.
             AgentUnavailable: the file was never opened and the workspace does not run.
             EpochChanged: the client's document is of another epoch.
         """
-        entry = await self._entry(grant.workspace, path)
-        if epoch:
-            entry.room.check_named_epoch(epoch)
+        entry = await self._entry_of(grant.workspace, path, epoch)
         connection = Connection(entry.room, grant, channel, extended=extended)
         entry.room.become(RoomState.OPEN)
         first(connection)
+        if entry.room.path != path:
+            connection.tell(Moved(entry.room.path))
         connection.join()
         return connection
+
+    async def _entry_of(self, workspace: str, path: str, epoch: str) -> _Open:
+        """The room at a path or, for a client whose file has moved meanwhile, where that is now."""
+        try:
+            entry = await self._entry(workspace, path)
+            if epoch:
+                entry.room.check_named_epoch(epoch)
+        except (NotFound, EpochChanged):
+            moved = await self._journal.path_of(workspace, epoch) if epoch else None
+            if moved is None or moved == path:
+                raise
+            entry = await self._entry(workspace, moved)
+        return entry
 
     def count(self) -> tuple[int, int]:
         """How many rooms there are, and connections to them."""

@@ -27,7 +27,12 @@ def test_the_encoding_is_guessed(encoding: str) -> None:
 def test_the_encoding_is_given(encoding: str, text: str) -> None:
     done = convert(text.encode(encoding), encoding)
     assert done.content.decode() == text
-    assert done.encoding == encoding.replace("windows-", "cp")
+    assert done.encoding == encoding
+
+
+def test_few_foreign_letters_are_taken_for_the_usual_encoding() -> None:
+    done = convert("À bientôt\n".encode("windows-1252"))
+    assert (done.content.decode(), done.encoding) == ("À bientôt\n", "windows-1252")
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,28 @@ async def test_rooms_follow_a_moved_folder(collab: Collab) -> None:
     assert (collab.root / "lib/a.txt").read_bytes() == b"one\ntwo\nthree\n"
 
 
+@pytest.mark.parametrize("another", [False, True])
+async def test_who_was_away_while_a_file_moved_finds_it(collab: Collab, another: bool) -> None:
+    collab.write("a.txt", b"one\n")
+    async with collab.join("a.txt") as client:
+        await client.append("two\n")
+        await client.written()
+        await client.leave()
+        await client.append("typed while away\n")
+        (collab.root / "a.txt").rename(collab.root / "b.txt")
+        await collab.rooms.moved(WORKSPACE, "a.txt", "b.txt")
+        if another:  # there is a file at the old path again, and somebody in its room
+            collab.write("a.txt", b"another\n")
+            async with collab.join("a.txt", BOB) as other:
+                assert str(other) == "another\n"
+        client.epoch = client.hello["epoch"]
+        await client.connect()
+        await client.until(lambda: client.moved == "b.txt")
+        await client.written()
+        await collab.rooms.flush(WORKSPACE, "b.txt")
+    assert (collab.root / "b.txt").read_bytes() == b"one\ntwo\ntyped while away\n"
+
+
 async def test_a_file_is_moved_to_where_another_was(collab: Collab) -> None:
     """The room of the file that was there has ended, in memory and in the journal."""
     collab.write("a.txt", b"one\n")
