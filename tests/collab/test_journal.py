@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import zlib
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ from cloudide.errors import CloudIDEError, StorageFull, Unavailable
 from cloudide.protocol.sync import FileFormat
 
 CRLF = FileFormat(bom=True, eol="\r\n")
+
+LOGS = 1000 if os.environ.get("CLOUDIDE_SOAK") == "1" else 100
 
 
 @pytest.fixture
@@ -226,7 +229,7 @@ async def test_a_snapshot_that_is_not_the_text_is_not_taken(journal: Journal) ->
     assert (await load(journal)) == record
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=LOGS, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     edits=st.lists(
         st.tuples(st.integers(0, 400), st.integers(0, 6), st.text(max_size=6)),
