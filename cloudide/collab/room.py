@@ -263,7 +263,8 @@ class Room:
                     self.doc.apply_update(update)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
+            # Refused by the CRDT library, up to what it could apply.
             raise InvalidInput("The update could not be applied; it was not taken.") from error
         except BaseException as error:
             # A panic of the CRDT library is no Exception, and what it emits may be nonsense. The
