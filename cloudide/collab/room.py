@@ -28,6 +28,7 @@ from cloudide.collab.text import Hunk, apply, document_of
 from cloudide.errors import Conflict, EpochChanged, InvalidInput, NotFound, Unavailable
 from cloudide.protocol import sync
 from cloudide.protocol.collisions import contradicts
+from cloudide.protocol.structs import Id, boundaries, second_halves
 from cloudide.protocol.updates import (
     EMPTY_UPDATE,
     Fit,
@@ -105,6 +106,11 @@ class Room:
         self._retired_clients = record.retired_clients
         self.doc, self.text = _load(record)
         self._clocks = read_state_vector(self.doc.get_state())
+        # The second halves of the text's characters that take two clocks; most texts have none.
+        self._second_halves: set[Id] = set()
+        text = str(self.text)
+        if len(text.encode("utf-16-le")) > 2 * len(text):
+            self._second_halves.update(second_halves(self.doc.get_update()))
         self._expected: sync.SyncUpdate | None = None  # what the document is about to emit, if all
         self._arrived: dict[Connection, list[sync.SyncUpdate]] = {}
         self._outgoing: list[bytes] = []
@@ -152,6 +158,16 @@ class Room:
         clocks = self._clocks if len(messages) == 1 else dict(self._clocks)
         for message in messages:
             fit = message.shape.fit(clocks)
+            if (self._second_halves or message.shape.wide) and self._cuts(message.update):
+                self._apply(sender, fitting)
+                sender.fail(InvalidInput("The update parts a character in two; it was not taken."))
+                return
+            if message.shape.rich and fit is not Fit.GAP:
+                self._apply(sender, fitting)
+                fitting = []
+                if not self._bears(message.update):
+                    sender.fail(InvalidInput("The update could not be applied; it was not taken."))
+                    return
             if fit is Fit.PARTLY_KNOWN:
                 self._apply(sender, fitting)
                 fitting = []
@@ -164,6 +180,9 @@ class Room:
                 fitting.append(message)
                 if len(messages) > 1:
                     advance(clocks, message.shape.ends)
+                if message.shape.wide:  # what follows is compared with it
+                    self._apply(sender, fitting)
+                    fitting = []
         self._apply(sender, fitting)
 
     def _apply(self, sender: Connection, messages: list[sync.SyncUpdate]) -> None:
@@ -185,6 +204,35 @@ class Room:
                 sender.taken(self.seq)
             else:
                 sender.lacks(message.shape)
+
+    def _cuts(self, update: bytes) -> bool:
+        """Whether an update parts a character in two, which JavaScript can do and the CRDT library
+        cannot: it would hand out nonsense from then on."""
+        halves = self._second_halves.union(second_halves(update))
+        return not halves.isdisjoint(boundaries(update))
+
+    def _bears(self, update: bytes) -> bool:
+        """Whether a copy of the document can take an update, and others can read what it emits.
+
+        Only for what is more than text, of which no editor here makes any, and with which an update
+        can be well-formed and still break a document.
+        """
+        copy, text = document_of(self.doc.get_update())
+        emitted: list[bytes] = []
+        subscription = copy.observe(lambda event: emitted.append(event.update))
+        try:
+            copy.apply_update(update)
+            for each in emitted:
+                read_update(each)
+            _, told = document_of(copy.get_update())
+            return str(text) == str(told)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the CRDT library is no Exception
+            _log.info("room.update_refused", room=self.id, error=repr(error))
+            return False
+        finally:
+            copy.unobserve(subscription)
 
     def _contradicts(self, message: sync.SyncUpdate) -> bool:
         """Whether an update gives clocks that the document has already to other changes."""
@@ -263,8 +311,7 @@ class Room:
                     self.doc.apply_update(update)
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
-        except (ValueError, RuntimeError) as error:
-            # Refused by the CRDT library, up to what it could apply.
+        except ValueError as error:
             raise InvalidInput("The update could not be applied; it was not taken.") from error
         except BaseException as error:
             # A panic of the CRDT library is no Exception, and what it emits may be nonsense. The
@@ -288,6 +335,8 @@ class Room:
         else:
             shape = read_update(update)
         advance(self._clocks, shape.ends)
+        if shape.wide:
+            self._second_halves.update(second_halves(update))
         if not self._journalled:
             self.seq += 1
             self._journal.append(self.id, Update(self.seq, self._author, update), self._committed)

@@ -42,6 +42,7 @@ _N = rb"([\x80-\xff]{0,6}[\x00-\x7f])"  # a number of at most 49 bits
 _TYPED = re.compile(
     rb"\x01\x01%b%b(?:\x84%b%b|\x44%b%b|\xc4%b%b%b%b)([\x00-\x7f])([\x00-\x7f]+)\x00" % ((_N,) * 10)
 )
+_WIDE = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}")  # UTF-8 of four bytes, or chance
 _ERASED = re.compile(rb"\x00\x01%b\x01%b%b" % ((_N,) * 3))
 
 Clocks = dict[int, int]  # client → the clock after its last
@@ -64,6 +65,10 @@ class UpdateShape(msgspec.Struct):
     ends: Clocks = {}
     needs: Clocks = {}
     holes: Clocks = {}
+    # It may hold characters of two clocks; see `structs.second_halves`.
+    wide: bool = False
+    # It holds more than text: formats, embedded objects, entries of a map.
+    rich: bool = False
 
     def fit(self, clocks: Clocks) -> Fit:
         """How the update stands to a document that has `clocks`."""
@@ -193,6 +198,7 @@ def _read_any_update(data: bytes) -> UpdateShape:
             end = max(end, clock + reader.uint())
         _raise_to(shape.needs, client, end)
     reader.finish()
+    shape.wide = _WIDE.search(data) is not None
     return shape
 
 
@@ -211,6 +217,8 @@ def _read_struct(reader: Reader, shape: UpdateShape, owner: int, at: int) -> int
         length = _positive(reader.uint())
         _raise_to(shape.holes, owner, at + length)
         return length
+    if kind not in (STRING, DELETED) or info & PARENT_SUB:
+        shape.rich = True
     if info & LEFT_ORIGIN:
         client = reader.uint()
         clock = reader.uint()
@@ -225,11 +233,10 @@ def _read_struct(reader: Reader, shape: UpdateShape, owner: int, at: int) -> int
         named = reader.uint()
         if named == 1:
             reader.text()
-        elif named == 0:
-            client = reader.uint()
-            _raise_to(shape.needs, client, reader.uint() + 1)
         else:
-            raise MalformedFrame("An update has a parent of an unknown kind.")
+            # A type inside another one has its parent's id here. A file has no use for them, and
+            # with a parent that is no type they break a document, now or at some later update.
+            raise MalformedFrame("An update nests types, which the document of a file cannot hold.")
         if info & PARENT_SUB:
             reader.text()
     return read_content(reader, kind)

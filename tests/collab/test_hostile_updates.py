@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from local import ADA, BOB, Collab
+from pycrdt import Doc, Text
 from raw import Raw
 
 from cloudide.identity.permissions import Role
@@ -32,15 +34,42 @@ async def test_an_origin_inside_a_surrogate_pair_stops_its_sender(collab: Collab
         bad.send(sync.update(frame))
         bad.room.settle()
         assert bad.close_code == 4400
-        # The document is loaded anew; everybody else comes back to it.
-        await good.until(lambda: good.close_code is not None)
-        assert good.close_code == 1013
-        await good.connect()
         await good.append("two\n")
         await good.written()
-        assert str(good) == "one\ntwo\n"
+        assert (str(good), good.close_code) == ("one\ntwo\n", None)
     async with collab.join("a.txt", BOB) as fresh:
         assert str(fresh) == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("how", ["left", "right", "deletion"])
+async def test_a_known_character_is_not_parted(collab: Collab, how: str) -> None:
+    rocket = "\N{ROCKET}"
+    collab.write("a.txt", b"one\n")
+    async with collab.join("a.txt", ADA) as good:
+        bad = await Raw(collab, "a.txt", BOB).join()
+        doc: Doc[Text] = Doc(client_id=1003)
+        doc.get("content", type=Text).insert(0, rocket)
+        bad.send(sync.update(doc.get_update()))
+        bad.room.settle()
+        assert bad.close_code is None
+        frame = {
+            "left": "0101eb070284eb0700017800",  # to the right of its first half
+            "right": "0101eb070244eb0701017800",  # to the left of its second half
+            "deletion": "0001eb07010001",  # only its first half
+        }[how]
+        bad.send(sync.update(bytes.fromhex(frame)))
+        bad.room.settle()
+        assert bad.close_code == 4400
+        await good.append("two\n")
+        await good.written()
+        assert good.close_code is None
+        assert sorted(str(good)) == sorted(f"{rocket}one\ntwo\n")
+        # Other emoji go on as they are.
+        await good.append("\N{PILE OF POO}\N{ROCKET}")
+        await good.insert(1, "\N{GRINNING FACE}")
+        await good.written()
+    async with collab.join("a.txt", BOB) as fresh:
+        assert str(fresh) == str(good)
 
 
 async def test_an_item_that_goes_on_where_the_document_has_only_its_grave(collab: Collab) -> None:

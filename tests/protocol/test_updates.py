@@ -43,13 +43,21 @@ def test_everything_a_yjs_client_may_put_beside_text_is_understood() -> None:
     text.insert_embed(0, {"image": "x"})
     values = doc.get("values", type=Map)
     values["any"] = [1, -2.5, "x", None, True, {"deep": [b"bytes"]}]
-    values["array"] = Array([1, 2, 3])
-    values["text"] = Text("nested")
+    values["text"] = Text()
     values["document"] = Doc()
     del values["any"]
     shape = read_update(doc.get_update())
     assert set(shape.ends) == {5}
     assert shape.ends == read_state_vector(doc.get_state())
+    assert shape.rich
+
+
+def test_nothing_is_nested() -> None:
+    """What is inside another type names that by its id, which may be no type at all."""
+    doc, _, updates = document()
+    doc.get("values", type=Map)["array"] = Array([1, 2, 3])
+    with pytest.raises(MalformedFrame, match="nests"):
+        read_update(updates[-1])
 
 
 @pytest.mark.parametrize(
