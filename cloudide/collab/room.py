@@ -158,29 +158,25 @@ class Room:
         clocks = self._clocks if len(messages) == 1 else dict(self._clocks)
         for message in messages:
             fit = message.shape.fit(clocks)
-            if (self._second_halves or message.shape.wide) and self._cuts(message.update):
-                self._apply(sender, fitting)
-                sender.fail(InvalidInput("The update parts a character in two; it was not taken."))
-                return
-            if message.shape.rich and fit is not Fit.GAP:
-                self._apply(sender, fitting)
-                fitting = []
-                if not self._bears(message.update):
-                    sender.fail(InvalidInput("The update could not be applied; it was not taken."))
-                    return
             if fit is Fit.PARTLY_KNOWN:
                 self._apply(sender, fitting)
                 fitting = []
                 if self._contradicts(message):
                     sender.collided()
                     return
+            if fit is not Fit.GAP and (refusal := self._refusal(message)):
+                self._apply(sender, fitting)
+                sender.fail(InvalidInput(refusal))
+                return
             if fit is Fit.GAP:
+                self._apply(sender, fitting)  # messages are counted in the order they came
+                fitting = []
                 sender.lacks(message.shape)
             else:
                 fitting.append(message)
                 if len(messages) > 1:
                     advance(clocks, message.shape.ends)
-                if message.shape.wide:  # what follows is compared with it
+                if message.shape.wide or message.shape.rich:  # what follows is compared with it
                     self._apply(sender, fitting)
                     fitting = []
         self._apply(sender, fitting)
@@ -204,6 +200,15 @@ class Room:
                 sender.taken(self.seq)
             else:
                 sender.lacks(message.shape)
+
+    def _refusal(self, message: sync.SyncUpdate) -> str:
+        """Why the document cannot take an update that builds on nothing but what it has, or ""."""
+        shape, update = message.shape, message.update
+        if (self._second_halves or shape.wide) and self._cuts(update):
+            return "The update parts a character in two; it was not taken."
+        if shape.rich and not self._bears(update):
+            return "The update could not be applied; it was not taken."
+        return ""
 
     def _cuts(self, update: bytes) -> bool:
         """Whether an update parts a character in two, which JavaScript can do and the CRDT library
