@@ -113,6 +113,7 @@ class Terminal:
         self.viewers: list[Viewer] = []
         self.on_empty: Callable[[], None] = lambda: None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_ended: Callable[[], None] = lambda: None
         self._agents = agents
         self._stream: Stream | None = None
         self._ready = False
@@ -166,6 +167,8 @@ class Terminal:
                     error.message,
                 )
         finally:
+            # Before anything is waited for: who comes now would be told nothing any more.
+            self.on_ended()
             if self._stream is not None:
                 await self._stream.close()
 
@@ -300,6 +303,7 @@ class Terminals(Listener):
             terminal = Terminal(self._agents, grant.workspace, info, self._scrollback)
             terminal.on_change = lambda: self.on_change(grant.workspace)
             terminal.on_empty = lambda: self._empty(key)
+            terminal.on_ended = lambda: self._detached(key, terminal)
             self._attached[key] = terminal
             self._running[key] = self._tasks.create_task(self._run(key, terminal))
         viewer = Viewer(terminal, grant, channel)
@@ -330,10 +334,11 @@ class Terminals(Listener):
             _log.exception("terminal.failed", workspace=key[0], terminal=key[1])
             for viewer in terminal.viewers:
                 viewer.channel.close(GONE_AWAY, "The terminal's connection failed.")
-        finally:
-            if self._attached.get(key) is terminal:
-                del self._attached[key]
-                del self._running[key]
+
+    def _detached(self, key: Key, terminal: Terminal) -> None:
+        if self._attached.get(key) is terminal:
+            del self._attached[key]
+            del self._running[key]
 
     def _empty(self, key: Key) -> None:
         task = self._running.get(key)
