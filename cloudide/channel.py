@@ -49,6 +49,8 @@ def encode(frame: Frame) -> bytes:
     """A frame as a server sends it (RFC 6455 section 5.2)."""
     if isinstance(frame, str):
         return websocket.Frame(websocket.Opcode.TEXT, frame.encode()).serialize(mask=False)
+    if len(frame) < 126:  # the hot path: a keystroke, an acknowledgement
+        return bytes((0x82, len(frame))) + frame
     return websocket.Frame(websocket.Opcode.BINARY, frame).serialize(mask=False)
 
 
@@ -61,6 +63,7 @@ class Channel:
         self.close_code: int | None = None
         self.close_reason = ""
         self.on_drained: Callable[[], None] | None = None
+        self.on_direct: Callable[[], None] = lambda: None  # `direct` has changed
         # Writes an encoded frame at once; None while that is not possible. For whoever has one
         # frame for very many channels: everything else uses `send`.
         self.direct: Callable[[bytes], object] | None = wire.direct
@@ -105,7 +108,7 @@ class Channel:
         if self.close_code is not None:
             return
         self.close_code, self.close_reason = code, reason
-        self.direct = None
+        self._write_directly(None)
         self._watch_no_more()
         # A client that reads too slowly for what is queued is not waited for.
         self._frames.clear()
@@ -128,7 +131,7 @@ class Channel:
     def pause(self) -> None:
         """The wire is full."""
         self._paused = True
-        self.direct = None
+        self._write_directly(None)
         for follower in self.followers:
             follower.pause()
         if self._stalling is None and self.close_code is None:
@@ -146,7 +149,7 @@ class Channel:
         if not self._paused and self.on_drained is not None and self.close_code is None:
             self.on_drained()
         if not self._paused and self.close_code is None:
-            self.direct = self._wire.direct
+            self._write_directly(self._wire.direct)
         for follower in list(self.followers):
             if self._paused:
                 break
@@ -155,6 +158,10 @@ class Channel:
     def gone(self) -> None:
         """The connection has ended, whoever ended it."""
         self.close(GONE)
+
+    def _write_directly(self, write: Callable[[bytes], object] | None) -> None:
+        self.direct = write
+        self.on_direct()
 
     def _watch(self) -> None:
         before = self._wire.unsent

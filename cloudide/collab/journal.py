@@ -1,9 +1,15 @@
 """The journal: every update of every room, durable before anybody is told "saved".
 
 One SQLite file that nothing else opens, through APSW (it bundles a current SQLite), with one writer
-thread that is also the only checkpointer: WAL, `synchronous=FULL`, no timer. The thread takes
-whatever is queued (at most `BATCH` operations), runs it in one transaction, commits, and reports to
-the event loop; operations are committed in the order in which they were queued.
+thread that is also the only checkpointer: WAL, `synchronous=FULL`. The thread takes whatever is
+queued (at most `BATCH` operations), runs it in one transaction, commits, and reports to the event
+loop; operations are committed in the order in which they were queued.
+
+A commit begins at once when the thread is at rest, and it rests after each in proportion to what
+that cost: where many people type, commits take a fifth of the time and are shared by all who typed
+meanwhile. Without the rest a commit would be made for nearly every keystroke, each of which costs
+the event loop's thread its processor and its interpreter lock. Operations that somebody waits for
+end the rest.
 
 What it keeps for a room (one file of one workspace, in one epoch):
 
@@ -25,12 +31,14 @@ What it keeps for a room (one file of one workspace, in one epoch):
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import apsw
@@ -46,6 +54,8 @@ from cloudide.protocol.sync import FileFormat
 
 T = TypeVar("T")
 BATCH = 256
+REST = 4  # times as long as a commit took, and at most `REST_LIMIT` seconds
+REST_LIMIT = 0.005
 CHECKPOINT_PAGES = 1000
 FORMER_SECONDS = 60.0
 MERGED = 0  # as an intent's `upto`: a content that was displaced and merged, see `agree`
@@ -76,6 +86,7 @@ _INSERT = "INSERT INTO updates VALUES (?, ?, ?, ?, ?)"
 _LOST = "The journal cannot be written; the last edits were not saved."
 _Batch = list["_Operation | _Append"]
 _Outcome = tuple[Any, BaseException | None]
+_DONE: _Outcome = (None, None)
 
 
 class Journal:
@@ -83,6 +94,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._hurry = threading.Event()  # somebody waits for what is queued
         self._queue: queue.SimpleQueue[_Operation | _Append | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         # Rooms that lost an update. What they add builds on it, and is refused until they are
@@ -109,6 +121,7 @@ class Journal:
         """Commit all that is queued, then close the file."""
         if self._thread is not None:
             self._queue.put(None)
+            self._hurry.set()
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
@@ -165,7 +178,8 @@ class Journal:
         await self._call(
             lambda db: db.execute(
                 "INSERT OR REPLACE INTO intents VALUES (?, ?, ?)", (room, intent.hash, intent.upto)
-            )
+            ),
+            hurry=False,
         )
 
     async def withdraw(self, room: int, intent: Intent) -> None:
@@ -182,7 +196,7 @@ class Journal:
         `merged` is the hash of a displaced content that is part of the room now; it must not be
         merged again when it is still found beside the file after a crash.
         """
-        await self._call(lambda db: _agree(db, room, agreement, merged))
+        await self._call(lambda db: _agree(db, room, agreement, merged), hurry=False)
 
     async def fold(self, room: int, folded: Fold, text: str) -> bool:
         """Take a snapshot of all the updates up to a number, and keep the generation before.
@@ -271,7 +285,7 @@ class Journal:
         """What `run` returns, in the writer thread after all that is queued. Keep it short."""
         return await self._call(run)
 
-    async def _call(self, run: Callable[[apsw.Connection], T]) -> T:
+    async def _call(self, run: Callable[[apsw.Connection], T], *, hurry: bool = True) -> T:
         result: asyncio.Future[T] = self._loop.create_future()
 
         def done(value: T, error: BaseException | None) -> None:
@@ -283,6 +297,8 @@ class Journal:
                 result.set_result(value)
 
         self._queue.put(_Operation(run, done))
+        if hurry:
+            self._hurry.set()
         return await result
 
     # ── the writer thread ───────────────────────────────────────────────────────────────────────
@@ -304,6 +320,7 @@ class Journal:
         stopping = False
         while not stopping:
             batch: _Batch = []
+            self._hurry.clear()
             item = self._queue.get()
             while item is not None:
                 batch.append(item)
@@ -315,15 +332,21 @@ class Journal:
                     break
             stopping = item is None
             if batch:
+                began = monotonic()
                 outcomes = self._commit(db, batch)
+                took = monotonic() - began
                 self._loop.call_soon_threadsafe(_report, batch, outcomes)
+                if not stopping:
+                    self._hurry.wait(min(REST * took, REST_LIMIT))
         db.close()
 
     def _commit(self, db: apsw.Connection, batch: _Batch) -> list[_Outcome]:
         try:
-            if len(batch) == 1 and isinstance(batch[0], _Append) and not self._lacking:
-                db.execute(_INSERT, batch[0].row)  # a statement alone is a transaction
-                return [(None, None)]
+            if not self._lacking and (rows := _rows(batch)):
+                # One statement, which is a transaction by itself: between statements the
+                # interpreter's lock would go back and forth between this thread and the loop's.
+                db.execute(_insert(len(batch)), rows)
+                return [_DONE] * len(batch)
             outcomes: list[_Outcome] = []
             db.execute("BEGIN IMMEDIATE")
             for operation in batch:
@@ -331,7 +354,7 @@ class Journal:
                     outcomes.append((None, Unavailable(_LOST)))
                 elif isinstance(operation, _Append):
                     db.execute(_INSERT, operation.row)
-                    outcomes.append((None, None))
+                    outcomes.append(_DONE)
                 else:
                     outcomes.append((operation.run(db), None))
             db.execute("COMMIT")
@@ -373,6 +396,21 @@ def _reserve(db: apsw.Connection) -> None:
         db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (pages,))
         db.execute("DROP TABLE reserve")
     db.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_RESTART)
+
+
+def _rows(batch: _Batch) -> list[Any] | None:
+    """The values of all rows one after the other, if there is nothing but rows to add."""
+    values: list[Any] = []
+    for operation in batch:
+        if not isinstance(operation, _Append):
+            return None
+        values += operation.row
+    return values
+
+
+@functools.cache
+def _insert(rows: int) -> str:
+    return _INSERT + ", (?, ?, ?, ?, ?)" * (rows - 1)
 
 
 def _report(batch: _Batch, outcomes: list[_Outcome]) -> None:

@@ -17,9 +17,10 @@ from enum import Enum
 
 import msgspec
 import structlog
-from pycrdt import Doc, Text, TransactionEvent, merge_updates
+from pycrdt import Doc, Text, TransactionEvent
 
-from cloudide.channel import encode
+from cloudide.collab.admission import Admission
+from cloudide.collab.broadcast import Broadcast
 from cloudide.collab.connection import Connection
 from cloudide.collab.journal import COMPACT_BYTES, COMPACT_ROWS, Journal
 from cloudide.collab.presence import Presence
@@ -27,16 +28,12 @@ from cloudide.collab.records import Agreement, RoomRecord, Update
 from cloudide.collab.text import Hunk, apply, document_of
 from cloudide.errors import Conflict, EpochChanged, InvalidInput, NotFound, Unavailable
 from cloudide.protocol import sync
-from cloudide.protocol.collisions import contradicts
-from cloudide.protocol.structs import Id, boundaries, second_halves
 from cloudide.protocol.updates import (
     EMPTY_UPDATE,
     Fit,
     UpdateShape,
     advance,
-    read_state_vector,
     read_update,
-    write_state_vector,
 )
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +41,6 @@ _log = structlog.get_logger(__name__)
 DISK = "disk"  # the author of changes that came from the file
 FEW = 16  # people who are all told how each write to the disk goes
 PRESENCE_SECONDS = 0.05  # cursors move at most this often for those who watch
-FIRST_SYNC_TAIL = 64 * 1024  # bytes of updates after which a first sync is encoded anew
 
 
 class RoomState(Enum):
@@ -91,7 +87,6 @@ class Room:
         self.format = record.format
         self.limits = limits
         self.state = RoomState.LOADING
-        self.connections: set[Connection] = set()
         self.presence: Presence[Connection] = Presence()
         self.disk_state = sync.DiskState("clean")
         self.seq = record.updates[-1][0] if record.updates else record.snapshot_seq
@@ -105,17 +100,10 @@ class Room:
         self._journal = journal
         self._retired_clients = record.retired_clients
         self.doc, self.text = _load(record)
-        self._clocks = read_state_vector(self.doc.get_state())
-        # The second halves of the text's characters that take two clocks; most texts have none.
-        self._second_halves: set[Id] = set()
-        text = str(self.text)
-        if len(text.encode("utf-16-le")) > 2 * len(text):
-            self._second_halves.update(second_halves(self.doc.get_update()))
+        self._admission = Admission(self.doc, self.text)
+        self.connections = Broadcast(self._admission.clocks)
         self._expected: sync.SyncUpdate | None = None  # what the document is about to emit, if all
         self._arrived: dict[Connection, list[sync.SyncUpdate]] = {}
-        self._outgoing: list[bytes] = []
-        self._broadcast_state = self.doc.get_state()  # what everybody has been sent
-        self._outgoing_sender: Connection | None = None
         self._author = ""
         self._sender: Connection | None = None
         self._journalled = False  # what the document is about to emit is in the journal
@@ -124,8 +112,6 @@ class Room:
         self._awaiting_disk: set[Connection] = set()  # who was told that the file is being written
         self._moved: dict[int, sync.AwarenessEntry] = {}  # what readers are still to be shown
         self._showing: asyncio.TimerHandle | None = None
-        self._first_sync: list[bytes] = []
-        self._first_sync_tail = 0
         self._subscription = self.doc.observe(self._emitted)
 
     # ── edits ───────────────────────────────────────────────────────────────────────────────────
@@ -148,23 +134,25 @@ class Room:
             if self.state is RoomState.CLOSED:
                 return
             self._take(sender, messages)
-        if self._outgoing:
-            self._broadcast()
+        if self.connections.pending:
+            self.connections.flush()
 
     def _take(self, sender: Connection, messages: list[sync.SyncUpdate]) -> None:
         """Apply what one client sent in this turn, in order."""
         fitting: list[sync.SyncUpdate] = []
         # As they will be when `fitting` is applied.
-        clocks = self._clocks if len(messages) == 1 else dict(self._clocks)
+        clocks = self._admission.clocks
+        if len(messages) > 1:
+            clocks = dict(clocks)
         for message in messages:
             fit = message.shape.fit(clocks)
             if fit is Fit.PARTLY_KNOWN:
                 self._apply(sender, fitting)
                 fitting = []
-                if self._contradicts(message):
+                if self._admission.contradicts(message):
                     sender.collided()
                     return
-            if fit is not Fit.GAP and (refusal := self._refusal(message)):
+            if fit is not Fit.GAP and (refusal := self._admission.refusal(message)):
                 self._apply(sender, fitting)
                 sender.fail(InvalidInput(refusal))
                 return
@@ -200,52 +188,6 @@ class Room:
                 sender.taken(self.seq)
             else:
                 sender.lacks(message.shape)
-
-    def _refusal(self, message: sync.SyncUpdate) -> str:
-        """Why the document cannot take an update that builds on nothing but what it has, or ""."""
-        shape, update = message.shape, message.update
-        if (self._second_halves or shape.wide) and self._cuts(update):
-            return "The update parts a character in two; it was not taken."
-        if shape.rich and not self._bears(update):
-            return "The update could not be applied; it was not taken."
-        return ""
-
-    def _cuts(self, update: bytes) -> bool:
-        """Whether an update parts a character in two, which JavaScript can do and the CRDT library
-        cannot: it would hand out nonsense from then on."""
-        halves = self._second_halves.union(second_halves(update))
-        return not halves.isdisjoint(boundaries(update))
-
-    def _bears(self, update: bytes) -> bool:
-        """Whether a copy of the document can take an update, and others can read what it emits.
-
-        Only for what is more than text, of which no editor here makes any, and with which an update
-        can be well-formed and still break a document.
-        """
-        copy, text = document_of(self.doc.get_update())
-        emitted: list[bytes] = []
-        subscription = copy.observe(lambda event: emitted.append(event.update))
-        try:
-            copy.apply_update(update)
-            for each in emitted:
-                read_update(each)
-            _, told = document_of(copy.get_update())
-            return str(text) == str(told)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a panic of the CRDT library is no Exception
-            _log.info("room.update_refused", room=self.id, error=repr(error))
-            return False
-        finally:
-            copy.unobserve(subscription)
-
-    def _contradicts(self, message: sync.SyncUpdate) -> bool:
-        """Whether an update gives clocks that the document has already to other changes."""
-        since = dict(self._clocks)
-        for client, start in message.shape.starts.items():
-            if client in since:
-                since[client] = min(start, since[client])
-        return contradicts(message.update, self.doc.get_update(write_state_vector(since)))
 
     def change(self, hunks: list[Hunk], content: str, author: str) -> None:
         """Edit the text on behalf of `author`, as one update; `hunks` were made for `content`."""
@@ -285,7 +227,7 @@ class Room:
 
     def knows(self, shape: UpdateShape) -> bool:
         """Whether all the changes that `shape` covers are in this document."""
-        return shape.known_to(self._clocks)
+        return shape.known_to(self._admission.clocks)
 
     def check_epoch(self, clocks: dict[int, int]) -> None:
         """Refuse a client whose document belongs to a predecessor of this room.
@@ -339,57 +281,25 @@ class Room:
             shape = expected.shape
         else:
             shape = read_update(update)
-        advance(self._clocks, shape.ends)
-        if shape.wide:
-            self._second_halves.update(second_halves(update))
+        self._admission.emitted(update, shape)
         if not self._journalled:
             self.seq += 1
             self._journal.append(self.id, Update(self.seq, self._author, update), self._committed)
             self._count(update)
-        if not self._outgoing:
-            self._outgoing_sender = self._sender
-            if self._sender is None:
-                # Not from a client, whose `settle` sends it.
-                asyncio.get_running_loop().call_soon(self.settle)
-        elif self._outgoing_sender is not self._sender:
-            self._outgoing_sender = None
-        self._outgoing.append(update)
+        if self._sender is None and not self.connections.pending:
+            # Not from a client, whose `settle` sends it.
+            asyncio.get_running_loop().call_soon(self.settle)
+        self.connections.queue(update, shape.ends, self._sender)
         self.on_edit()
 
     def _count(self, update: bytes) -> None:
         self._log_rows += 1
         self._log_bytes += len(update)
 
-    def _broadcast(self) -> None:
-        """Send what changed in this turn, encoded once, to all but its only author."""
-        updates, self._outgoing = self._outgoing, []
-        sender = self._outgoing_sender
-        frame = sync.update(updates[0] if len(updates) == 1 else merge_updates(*updates))
-        encoded = encode(frame)
-        for connection in self.connections:
-            if connection is sender:
-                continue
-            if direct := connection.channel.direct:
-                direct(encoded)
-            else:
-                connection.broadcast(frame, self._broadcast_state)
-        self._broadcast_state = self.doc.get_state()
-        if self._first_sync:
-            self._first_sync.append(frame)
-            self._first_sync_tail += len(frame)
-            if self._first_sync_tail > FIRST_SYNC_TAIL:
-                self._first_sync = []
-
     def first_sync(self) -> list[bytes]:
-        """Frames that carry the whole document: a step 2 and the updates since it was made.
-
-        Whoever joins gets the same ones, so that a crowd costs one encoding.
-        """
+        """Frames that carry the whole document, for whoever has nothing of it."""
         self.settle()
-        if not self._first_sync:
-            self._first_sync = [sync.step_2(self.doc.get_update())]
-            self._first_sync_tail = 0
-        return self._first_sync
+        return self.connections.first_sync(self.doc.get_update)
 
     def _committed(self, seq: int, error: BaseException | None) -> None:
         if error is not None:
@@ -423,7 +333,7 @@ class Room:
         self._showing = None
         if self._moved:
             moved, self._moved = self._moved, {}
-            self._send_all(sync.awareness(list(moved.values())))
+            self.connections.send(sync.awareness(list(moved.values())))
             loop = asyncio.get_running_loop()
             self._showing = loop.call_later(PRESENCE_SECONDS, self._show)
 
@@ -432,7 +342,7 @@ class Room:
         for entry in removals:
             self._moved.pop(entry.client, None)
         if removals:
-            self._send_all(sync.awareness(removals))
+            self.connections.send(sync.awareness(removals))
 
     def remove(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -446,8 +356,8 @@ class Room:
         """Let every client know that the line is alive, though nobody types; forget who has said
         nothing for long, and what was kept for those who might join."""
         self._hide(self.presence.expire())
-        self._send_all(sync.EMPTY_AWARENESS)
-        self._first_sync = []
+        self.connections.send(sync.EMPTY_AWARENESS)
+        self.connections.forget_first_sync()
 
     def tell(self, message: sync.Extension) -> None:
         """Send an extension message to every client that understands it."""
@@ -489,7 +399,7 @@ class Room:
 
     def moved(self) -> None:
         """The file has another path: tell who can be told, and send away the others."""
-        for connection in list(self.connections):
+        for connection in self.connections:
             if connection.extended:
                 connection.tell(sync.Moved(self.path))
             else:
@@ -497,13 +407,8 @@ class Room:
 
     def close(self, code: int, reason: str) -> None:
         """Close every connection; the room itself stays as it is."""
-        for connection in list(self.connections):
-            connection.channel.close(code, reason)
-
-    def _send_all(self, frame: bytes) -> None:
         for connection in self.connections:
-            if not connection.lagging:
-                connection.channel.send(frame)
+            connection.channel.close(code, reason)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────
 
@@ -529,7 +434,7 @@ class Room:
 
     def clients(self) -> set[int]:
         """Every client id that ever wrote in this document."""
-        return set(self._clocks)
+        return set(self._admission.clocks)
 
 
 def _load(record: RoomRecord) -> tuple[Doc[Text], Text]:

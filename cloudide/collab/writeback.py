@@ -11,9 +11,9 @@ import asyncio
 import math
 from typing import Protocol
 
-TICK = 0.01  # seconds between two groups
+TICK = 0.02  # seconds between two groups
 TOGETHER = 4  # rooms of one tick; more only when so many wait that they would wait too long
-TICKS_TO_CATCH_UP = 10
+TICKS_TO_CATCH_UP = 40
 
 
 class Waiting(Protocol):

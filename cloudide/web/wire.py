@@ -21,6 +21,7 @@ from websockets.exceptions import InvalidState
 from websockets.http11 import Request
 
 from cloudide.channel import Channel, Frame, encode
+from cloudide.web.framing import short_messages, whole_headers
 
 EXTENSION = "cloudide.wire"  # in the ASGI scope's `extensions`
 SEND_BUFFER = 64 * 1024  # bytes; what the kernel keeps for a client that does not read
@@ -41,6 +42,8 @@ class WebSocketWire(WebSocketsSansIOProtocol):
         self._receive: Receive | None = None
         self._failed: Callable[[Exception], None] = lambda error: None
         self._inbox: deque[Frame] = deque()
+        self._partial = b""  # the beginning of a frame's header
+        self._owed = 0  # bytes to come of a frame whose beginning the library has
         self._pace: Pace | None = None
         self._handling: asyncio.Task[None] | None = None
         self._waiting: asyncio.TimerHandle | None = None
@@ -116,7 +119,18 @@ class WebSocketWire(WebSocketsSansIOProtocol):
             self.scope["extensions"][EXTENSION] = self  # pyright: ignore
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        if not self.handshake_initiated:
+            super().data_received(data)  # the request, and nothing else
+            return
+        if self._partial:
+            data, self._partial = self._partial + data, b""
+        if not self._owed and self._receive is not None and not self.frames and not self.close_sent:
+            messages, data = short_messages(data)
+            self._inbox.extend(messages)
+        if data:
+            boundary, self._owed = whole_headers(data, self._owed)
+            self._partial = data[boundary:]
+            super().data_received(data[:boundary])
         if self._inbox:
             self._pump()
 

@@ -172,10 +172,10 @@ class Watched(Journal):
 
     moment: Any = staticmethod(lambda step: None)
 
-    async def _call(self, run: Any) -> Any:
+    async def _call(self, run: Any, **options: Any) -> Any:
         self.moment("before a step of the journal")
         try:
-            return await super()._call(run)
+            return await super()._call(run, **options)
         finally:
             self.moment("after a step of the journal")
 
