@@ -128,13 +128,13 @@ class DiskPeer:
         self._retry_at = 0.0
         self._wake.set()
 
-    async def look(self) -> None:
-        """Look at the file now and merge what changed.
+    async def look(self, reading: Awaitable[FileContent] | None = None) -> None:
+        """Look at the file now and merge what changed. `reading`: what `read_file` returned.
 
         Raises:
             AgentUnavailable, NotFound, NotEditable, TooLarge: as the file is.
         """
-        await self._pull()
+        await self._pull(reading=reading)
 
     async def flush(self) -> None:
         """Write the room to the disk now.
@@ -230,19 +230,17 @@ class DiskPeer:
 
     # ── from the disk ───────────────────────────────────────────────────────────────────────────
 
-    async def _pull(self, patient: bool = False) -> None:
+    async def _pull(
+        self, patient: bool = False, reading: Awaitable[FileContent] | None = None
+    ) -> None:
         """Look at the file. `patient`: one that is missing may be there again in a moment."""
         room = self.room
-        agent = self._agents.agent(room.workspace)
+        if reading is None:
+            agent = self._agents.agent(room.workspace)
+            known = self._replica.agreement.hash
+            reading = agent.call(ReadFile(room.path, room.limits.editable, known, self._swaps))
         try:
-            content = await agent.call(
-                ReadFile(
-                    room.path,
-                    limit=room.limits.editable,
-                    known=self._replica.agreement.hash,
-                    swaps=self._swaps,
-                )
-            )
+            content = await reading
         except NotFound:
             await self._missing(patient)
             return

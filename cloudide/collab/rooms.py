@@ -22,6 +22,7 @@ from cloudide.collab.connection import Connection
 from cloudide.collab.disk import DiskPeer
 from cloudide.collab.hints import Hints
 from cloudide.collab.journal import Journal
+from cloudide.collab.records import RoomRecord
 from cloudide.collab.room import Limits, Room, RoomState
 from cloudide.collab.text import content_hash, decode, diff, document_of, encode
 from cloudide.collab.writeback import WriteBack
@@ -36,7 +37,7 @@ from cloudide.errors import (
     Unavailable,
 )
 from cloudide.identity.permissions import Grant
-from cloudide.protocol.agent import FileContent, ReadFile, WriteFile
+from cloudide.protocol.agent import FileContent, ReadFile, Stat, WriteFile
 from cloudide.protocol.sync import DiskState, FileFormat, Moved
 from cloudide.settings import Settings
 
@@ -305,36 +306,25 @@ class Rooms(Listener):
 
     async def _load(self, workspace: str, path: str) -> _Open:
         record = await self._journal.load(workspace, path)
-        file: FileContent | None = None
+        stat: Stat | None = None
+        reading: asyncio.Task[FileContent] | None = None
         if record is None:
-            agent = self._agents.agent(workspace)
-            found: FileContent = await agent.call(ReadFile(path, limit=self._limits.editable))
-            file = found
-            content = found.content or b""
-            text, format = decode(content, self._limits.editable)
-            document, body = document_of()
-            # Also for an empty file the first update is there: it is what the epoch begins with.
-            with document.transaction():
-                body += text
-            record = await self._journal.create(
-                workspace,
-                path,
-                secrets.token_hex(8),
-                format,
-                document.get_update(),
-                content_hash(content),
-            )
+            record, stat = await self._begin(workspace, path)
+        else:
+            # The agent looks at the file while the document is made.
+            reading = asyncio.create_task(self._read(workspace, path, record.agreement.hash))
+            await asyncio.sleep(0)
         room = Room(workspace, path, record, self._journal, self._limits)
         peer = DiskPeer(room, record, self._agents, self._journal, self._clock)
         entry = _Open(room, peer)
         # From the start: a first look may already change the document.
         room.on_broken = lambda error: self._broken(entry, error)
-        if file is not None:
+        if reading is None:
             # What is compared from now on: also a file that goes before it is first looked at.
-            peer.stat = file.stat
+            peer.stat = stat
         else:
             try:
-                await peer.look()
+                await peer.look(reading)
             except AgentUnavailable as unavailable:
                 # The journal has the text; the disk joins when the workspace runs.
                 peer.offline = True
@@ -356,6 +346,26 @@ class Rooms(Listener):
         entry.task = self._spawn(self._run(entry))
         self._empty(entry)
         return entry
+
+    async def _begin(self, workspace: str, path: str) -> tuple[RoomRecord, Stat]:
+        """The record of a file that was never opened, whose first update is what the disk has."""
+        file = await self._read(workspace, path)
+        content = file.content or b""
+        text, format = decode(content, self._limits.editable)
+        document, body = document_of()
+        # Also for an empty file the first update is there: it is what the epoch begins with.
+        with document.transaction():
+            body += text
+        update, epoch = document.get_update(), secrets.token_hex(8)
+        record = await self._journal.create(
+            workspace, path, epoch, format, update, content_hash(content)
+        )
+        return record, file.stat
+
+    async def _read(self, workspace: str, path: str, known: str = "") -> FileContent:
+        """The file, without its content if that is `known`, and what interrupted writes left."""
+        request = ReadFile(path, self._limits.editable, known, swaps=bool(known))
+        return await self._agents.agent(workspace).call(request)
 
     async def _run(self, entry: _Open) -> None:
         try:
