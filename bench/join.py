@@ -68,6 +68,7 @@ async def _restart(
 ) -> None:
     for _ in range(restarts):
         await server.restart()
+        await server.settle()  # it is the document that is cold, not the server
         times = await _join(connection, trace, row, "after SIGTERM", type=False, joins=1)
         if not times:
             return  # what is lost will not come back the next time

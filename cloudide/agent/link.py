@@ -164,7 +164,9 @@ class Link:
         if self._watcher is None:
             from cloudide.agent.watch import Watcher
 
-            self._watcher = Watcher(self.workspace.root.path, self._events.add)
+            self._watcher = Watcher(
+                self.workspace.root.path, self._events.add, self.workspace.hash_of_written
+            )
             self._watcher.start()
 
 

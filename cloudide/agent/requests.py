@@ -23,6 +23,7 @@ from cloudide.protocol import agent as protocol
 from cloudide.protocol.agent import Done, Request
 
 THREADS = 4  # file operations at one time
+WRITTEN = 1024  # paths that are known to have been written lately
 
 Dial = Callable[[str], Awaitable[ClientConnection]]
 Event = protocol.FilesChanged | protocol.TerminalChanged | protocol.TerminalRemoved
@@ -44,6 +45,16 @@ class Workspace:
             lambda terminal_id: on_event(protocol.TerminalRemoved(terminal_id)),
         )
         self._streams: set[asyncio.Task[None]] = set()
+        self._written: dict[str, None] = {}  # the last one at the end
+
+    def hash_of_written(self, path: str) -> str:
+        """The hash of a file that the server wrote lately; "" of any other. For any thread."""
+        if path not in self._written:
+            return ""
+        try:
+            return files.read(self.root, path, protocol.CONTENT_LIMIT, "", swaps=False).hash
+        except (Refused, OSError):
+            return ""
 
     async def close(self) -> None:
         """End terminals and programs, politely first."""
@@ -73,6 +84,10 @@ class Workspace:
             case protocol.WriteFile():
                 from cloudide.agent import exchange
 
+                self._written.pop(request.path, None)
+                self._written[request.path] = None
+                if len(self._written) > WRITTEN:
+                    del self._written[next(iter(self._written))]
                 return await run(exchange.write, root, request)
             case protocol.ReleaseSwap(path, name):
                 from cloudide.agent import exchange

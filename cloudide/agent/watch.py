@@ -27,9 +27,16 @@ log = logging.getLogger("cloudide.agent.watch")
 class Watcher:
     """A thread that watches the root and calls `on_change` on the event loop."""
 
-    def __init__(self, root: Path, on_change: Callable[[FilesChanged], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        on_change: Callable[[FilesChanged], None],
+        hash_of: Callable[[str], str],
+    ) -> None:
+        """`hash_of`: what a `Change` says of the content at a path; called in the thread."""
         self._root = str(root)
         self._on_change = on_change
+        self._hash_of = hash_of
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -99,7 +106,9 @@ class Watcher:
                 return FilesChanged([], overflow=True)
         if not kinds:
             return None
-        return FilesChanged([Change(path, kind) for path, kind in sorted(kinds.items())])
+        return FilesChanged(
+            [Change(path, kind, self._hash_of(path)) for path, kind in sorted(kinds.items())]
+        )
 
     def _below(self, folder: str, kinds: dict[str, ChangeKind]) -> None:
         pending = [folder]

@@ -117,6 +117,10 @@ class DiskPeer:
             self._edited_since_delete = self._restored = True
         await self.flush()
 
+    def holds(self, hash: str) -> bool:
+        """Whether a content of the file is what the disk is known to have, or is getting now."""
+        return not self._missing_since and not self.deleted and self._replica.wrote(hash)
+
     def reconnected(self) -> None:
         """The agent is there (again); a write may have been cut off when it went."""
         self._swaps = True

@@ -56,7 +56,8 @@ class Hints(Listener):
         added = [change.path for change in event.changes if change.kind == "added"]
         self._arrivals.note(workspace_id, added)
         for change in event.changes:
-            if peer := self._at(workspace_id, change.path):
+            peer = self._at(workspace_id, change.path)
+            if peer is not None and not peer.holds(change.hash):
                 peer.hint()
         if event.overflow or added:
             for peer in self._of(workspace_id):

@@ -96,6 +96,10 @@ class Replica:
         room = self._room
         return room.seq > self.agreement.upto or room.format != self.agreement.format
 
+    def wrote(self, hash: str) -> bool:
+        """Whether a content is what is agreed, or what a write is about to leave there."""
+        return hash == self.agreement.hash or hash in self._intents
+
     def is_foreign(self, hash: str) -> bool:
         """Whether somebody else wrote a content, and the room does not have it."""
         room = self._room

@@ -102,9 +102,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     mtime: float
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`hash`: of a file's content, if the server has written it lately. It knows its own writes by
+    that without reading the file again."""
+
     path: str
     kind: ChangeKind
+    hash: str = ""
 
 
 class Exit(msgspec.Struct, frozen=True, omit_defaults=True):

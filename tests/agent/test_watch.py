@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ async def test_an_editor_that_replaces_a_file_modifies_it(link: Linked) -> None:
     assert last.kind in ("modified", "added")
 
 
+async def test_a_file_that_the_server_wrote_is_told_with_its_hash(link: Linked) -> None:
+    await ready(link)
+    await link.agent.write("mine", b"one", "")
+    (link.root / "theirs").write_bytes(b"one")
+    await link.heard.until(lambda heard: {"mine", "theirs"} <= {c.path for c in heard.changes})
+    told = {change.path: change.hash for change in link.heard.changes}
+    assert told["mine"] == hashlib.sha256(b"one").hexdigest()
+    assert told["theirs"] == ""
+    link.heard.files.clear()
+    (link.root / "mine").write_bytes(b"another one")
+    now = hashlib.sha256(b"another one").hexdigest()
+    await link.heard.until(lambda heard: any(c.hash == now for c in heard.changes))
+
+
 async def test_own_files_and_the_inside_of_git_are_not_told(link: Linked) -> None:
     await ready(link)
     assert (await link.agent.execute(["git", "init", "-q"])).code == 0
@@ -88,7 +103,7 @@ async def test_polls_where_the_kernel_cannot_watch(
         heard.append(event)
         told.set()
 
-    watcher = watch.Watcher(tmp_path, tell)
+    watcher = watch.Watcher(tmp_path, tell, lambda path: "")
     watcher.start()
     await told.wait()
     watcher.join()

@@ -18,7 +18,7 @@ from cloudide.collab import disk
 from cloudide.collab.text import content_hash
 from cloudide.errors import NotEditable, NotFound, StorageFull, Unavailable
 from cloudide.identity.permissions import Role
-from cloudide.protocol.agent import ReleaseSwap, WriteFile
+from cloudide.protocol.agent import Change, FilesChanged, ReleaseSwap, WriteFile
 
 
 def lines(text: str) -> list[str]:
@@ -99,6 +99,23 @@ async def test_a_formatter_on_every_save_makes_no_echo(collab: Collab) -> None:
         collab.hub.calls.clear()
         await collab.rooms._open[WORKSPACE, "a.py"].peer.look()
         assert not any(isinstance(call, WriteFile) for call in collab.hub.calls)
+
+
+async def test_the_echo_of_an_own_write_is_not_read(collab: Collab) -> None:
+    """The agent tells of every write; only what somebody else wrote is looked at."""
+    collab.write("a.txt", b"one\n")
+    async with collab.join("a.txt") as client:
+        await client.append("two\n")
+        await client.written()
+        peer = collab.rooms._open[WORKSPACE, "a.txt"].peer
+        asked: list[str] = []
+        peer.hint = lambda: asked.append("hint")
+        for content in (b"one\ntwo\n", b"one\nthree\n"):
+            change = Change("a.txt", "modified", content_hash(content))
+            collab.rooms._hints.files_changed(WORKSPACE, FilesChanged([change]))
+            assert asked == (["hint"] if b"three" in content else [])
+        collab.rooms._hints.files_changed(WORKSPACE, FilesChanged([Change("a.txt", "modified")]))
+        assert asked == ["hint", "hint"]
 
 
 async def test_a_file_that_was_empty_for_a_moment(collab: Collab) -> None:
