@@ -49,7 +49,7 @@ class Admission:
     def refusal(self, message: SyncUpdate) -> str:
         """Why the document cannot take an update that builds on nothing but what it has, or ""."""
         shape, update = message.shape, message.update
-        if (self._second_halves or shape.wide) and self._cuts(update):
+        if (self._second_halves or shape.wide) and self._cuts(update, shape.wide):
             return "The update parts a character in two; it was not taken."
         if shape.rich and not self._bears(update):
             return "The update could not be applied; it was not taken."
@@ -63,11 +63,13 @@ class Admission:
                 since[client] = min(start, since[client])
         return contradicts(message.update, self._doc.get_update(write_state_vector(since)))
 
-    def _cuts(self, update: bytes) -> bool:
+    def _cuts(self, update: bytes, wide: bool) -> bool:
         """Whether an update parts a character in two, which JavaScript can do and the CRDT library
         cannot: it would hand out nonsense from then on."""
-        halves = self._second_halves.union(second_halves(update))
-        return not halves.isdisjoint(boundaries(update))
+        cuts = set(boundaries(update))
+        if not cuts.isdisjoint(self._second_halves):
+            return True
+        return wide and not cuts.isdisjoint(second_halves(update))
 
     def _bears(self, update: bytes) -> bool:
         """Whether a copy of the document can take an update, and others can read what it emits.

@@ -37,6 +37,9 @@ class Broadcast:
     def __len__(self) -> int:
         return len(self._connections)
 
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._connections
+
     def __iter__(self) -> Iterator[Connection]:
         """Everybody, also when somebody goes meanwhile."""
         return iter(list(self._connections))

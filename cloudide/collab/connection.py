@@ -7,7 +7,9 @@ everything from the last state it has seen; it never grows memory and never slow
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from cloudide.channel import Channel
@@ -18,6 +20,8 @@ from cloudide.protocol.updates import UpdateShape
 
 if TYPE_CHECKING:
     from cloudide.collab.room import Room
+
+LARGE = 64 * 1024  # bytes of a frame that is not read on the event loop
 
 
 class Connection:
@@ -50,24 +54,41 @@ class Connection:
             self.channel.send(sync.awareness(entries))
         room.connections.add(self)
 
-    def receive(self, frame: bytes) -> None:
-        """Handle one frame.
+    def receive(self, frame: bytes) -> Awaitable[None] | None:
+        """Handle one frame; where there is something to wait for, the next one waits for it too.
 
         A frame that cannot be understood, or that this client may not send, closes this connection
         with the error's code; the room goes on.
         """
+        if len(frame) > LARGE:
+            return self._receive_large(frame)
         try:
-            message = sync.read_message(frame, self.room.limits.awareness, read_only=self.read_only)
-            if isinstance(message, sync.SyncUpdate):
-                self.room.receive(self, message)
-            elif isinstance(message, sync.SyncStep1):
-                self._answer(message)
-            elif isinstance(message, sync.Awareness):
-                self.room.announce(self, message.entries)
-            elif entries := self.room.presence.entries():
-                self.channel.send(sync.awareness(entries))
+            self._handle(self._read(frame))
         except CloudIDEError as error:
             self.fail(error)
+        return None
+
+    async def _receive_large(self, frame: bytes) -> None:
+        """Look at it in a thread: some megabytes of small changes take seconds."""
+        try:
+            message = await asyncio.to_thread(self._read, frame)
+            if self in self.room.connections:
+                self._handle(message)
+        except CloudIDEError as error:
+            self.fail(error)
+
+    def _read(self, frame: bytes) -> sync.ClientMessage:
+        return sync.read_message(frame, self.room.limits.awareness, read_only=self.read_only)
+
+    def _handle(self, message: sync.ClientMessage) -> None:
+        if isinstance(message, sync.SyncUpdate):
+            self.room.receive(self, message)
+        elif isinstance(message, sync.SyncStep1):
+            self._answer(message)
+        elif isinstance(message, sync.Awareness):
+            self.room.announce(self, message.entries)
+        elif entries := self.room.presence.entries():
+            self.channel.send(sync.awareness(entries))
 
     def fail(self, error: CloudIDEError) -> None:
         self.channel.close(error.close_code, error.message)

@@ -31,10 +31,10 @@ async def join(
         epoch=websocket.query_params.get("epoch", ""),
     )
 
-    def receive(frame: Frame) -> None:
+    def receive(frame: Frame) -> Awaitable[None] | None:
         if isinstance(frame, str):
             raise InvalidInput("This socket takes binary frames.")
-        connection.receive(frame)
+        return connection.receive(frame)
 
     async def leave() -> None:
         connection.leave()

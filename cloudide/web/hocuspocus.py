@@ -96,7 +96,7 @@ class Socket:
                 return self._open(key)
             case hocuspocus.Pass(message) if document is not None:
                 assert document.connection is not None
-                document.connection.receive(message)
+                return document.connection.receive(message)
             case hocuspocus.Close() if document is not None:
                 self.channel.send(hocuspocus.closed(key, ""))
                 document.channel.gone()

@@ -146,8 +146,8 @@ class Local(Peer):
 
     async def send(self, frame: bytes) -> None:
         """One frame to the room, whatever it holds."""
-        if not self.channel.closing:
-            self.connection.receive(frame)
+        if not self.channel.closing and (handling := self.connection.receive(frame)):
+            await handling
 
     async def leave(self) -> None:
         """Go, as a browser does that is closed."""

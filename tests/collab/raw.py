@@ -61,7 +61,14 @@ class Raw:
     def send(self, frame: bytes) -> None:
         if self.close_code is None:
             self.sent += 1
-            self._connection.receive(frame)
+            handling = self._connection.receive(frame)
+            assert handling is None, "send_large"
+
+    async def send_large(self, frame: bytes) -> None:
+        self.sent += 1
+        handling = self._connection.receive(frame)
+        assert handling is not None
+        await handling
 
     async def settled(self) -> None:
         """Everything sent is applied, durable, and whoever is to hear of it has heard."""

@@ -7,6 +7,7 @@ import os
 
 import pytest
 from local import ADA, BOB, QUICK, WORKSPACE, Collab, Local
+from raw import Raw
 
 from cloudide.collab.text import content_hash
 from cloudide.errors import (
@@ -187,6 +188,39 @@ async def test_names_and_colours_are_the_servers(collab: Collab) -> None:
             assert later.awareness[7]["cursor"] == {"anchor": 1}
         await bob.leave()
         await ada.until(lambda: ada.awareness[7] is None)
+
+
+async def test_a_very_large_change_delays_nobody(collab: Collab) -> None:
+    """A client comes back with a hundred thousand changes; the others type on while they are read."""
+    collab.write("a.txt", b"")
+    count = 100_000
+    client = 4_000_000_000
+    first = b"\x04\x01\x07content\x01x"  # at the beginning of the text named "content"
+    others = [
+        b"\x84" + write_uint(client) + write_uint(clock) + b"\x01x" for clock in range(count - 1)
+    ]
+    update = (
+        b"\x01"
+        + write_uint(count)
+        + write_uint(client)
+        + b"\x00"
+        + first
+        + b"".join(others)
+        + b"\x00"
+    )
+    async with collab.join("a.txt", ADA) as ada:
+        back = await Raw(collab, "a.txt", BOB).join()
+        reading = asyncio.create_task(back.send_large(sync.update(update)))
+        await asyncio.sleep(0)
+        await ada.append("meanwhile")
+        await ada.saved()
+        assert not reading.done()
+        await reading
+        await back.settled()
+        assert str(back.room.text) == str(ada) != "meanwhile"
+        assert str(ada).count("x") == count
+        assert back.acknowledged == back.sent
+        back.leave()
 
 
 async def test_a_slow_reader_gets_one_difference_and_delays_nobody(collab: Collab) -> None:

@@ -104,7 +104,7 @@ class YjsProcess:
                 if message["event"] == "done":
                     return message
                 if self._client is not None:
-                    self._client.send(base64.b64decode(message["data"]))
+                    await self._client.send(base64.b64decode(message["data"]))
 
     def client(self, collab: Collab, path: str, person: Person) -> Yjs:
         self._client = Yjs(self, collab, path, person)
@@ -154,9 +154,11 @@ class Yjs:
             while self.connected and await self.read() != str(room.text):
                 await self._changed.wait()
 
-    def send(self, frame: bytes) -> None:
-        if self.connected and not self._channel.closing:
-            self._connection.receive(frame)
+    async def send(self, frame: bytes) -> None:
+        if not self.connected or self._channel.closing:
+            return
+        if handling := self._connection.receive(frame):
+            await handling
 
     async def arrived(self, frame: bytes) -> None:
         await self._process.ask("frame", data=base64.b64encode(frame).decode())
