@@ -15,6 +15,7 @@ from cloudide.protocol.agent import (
     Exit,
     Exited,
     FilesChanged,
+    Port,
     Ready,
     Replay,
     TerminalInfo,
@@ -32,6 +33,7 @@ class Recorder(Listener):
         self.files: list[FilesChanged] = []
         self.terminals: dict[str, TerminalInfo] = {}
         self.removed: list[str] = []
+        self.ports: list[Port] | None = None
         self._changed = asyncio.Event()
 
     def connected(self, agent: Agent) -> None:
@@ -52,6 +54,10 @@ class Recorder(Listener):
 
     def terminal_removed(self, workspace_id: str, terminal_id: str) -> None:
         self.removed.append(terminal_id)
+        self._changed.set()
+
+    def ports_changed(self, workspace_id: str, ports: list[Port]) -> None:
+        self.ports = ports
         self._changed.set()
 
     @property

@@ -114,18 +114,21 @@ class Link:
             # A write of the former connection that came after the hello would look to the server
             # like somebody else's: it reads the file when it hears the hello.
             await asyncio.wait(self._writing)
+        self.workspace.ports.look()
         hello = Hello(
             protocol=protocol.PROTOCOL_VERSION,
             boot=self._boot,
             user=self.workspace.user.name,
             uid=self.workspace.user.uid,
             terminals=self.workspace.terminals.list(),
+            ports=self.workspace.ports.current,
         )
         await socket.send(_encoder.encode(hello))
         self._watch()
         room = asyncio.Semaphore(CALLS_LIMIT)
         answers: set[asyncio.Task[None]] = set()
         events = asyncio.create_task(self._events.send(socket))
+        ports = asyncio.create_task(self.workspace.ports.watch())
         try:
             while True:
                 call = _calls.decode(await socket.recv(decode=False))
@@ -141,7 +144,8 @@ class Link:
         finally:
             # What was begun is finished, file work above all; only its answer is lost.
             events.cancel()
-            await asyncio.gather(events, return_exceptions=True)
+            ports.cancel()
+            await asyncio.gather(events, ports, return_exceptions=True)
 
     async def _answer(self, socket: ClientConnection, call: Call, room: asyncio.Semaphore) -> None:
         try:
@@ -196,12 +200,13 @@ class _Connection(ClientConnection):
 
 
 class _Events:
-    """Events on their way: one for each terminal, one for all files; never more."""
+    """Events on their way: one for each terminal, one for all files, one for all ports; no more."""
 
     def __init__(self) -> None:
         self._changes: dict[str, protocol.Change] = {}
         self._overflow = False
         self._terminals: dict[str, Event] = {}
+        self._ports: protocol.PortsChanged | None = None
         self._wake = asyncio.Event()
         self._connected = False
 
@@ -216,11 +221,17 @@ class _Events:
                 self._terminals[terminal.id] = event
             case protocol.TerminalRemoved(terminal_id):
                 self._terminals[terminal_id] = event
+            case protocol.PortsChanged():
+                self._ports = event
         self._wake.set()
 
     async def send(self, socket: ClientConnection) -> None:
-        """Send events until cancelled, or the socket closes. The hello has listed terminals."""
+        """Send events until cancelled, or the socket closes.
+
+        The hello has listed terminals and ports.
+        """
         self._terminals.clear()
+        self._ports = None
         self._connected = True
         try:
             while True:
@@ -237,6 +248,9 @@ class _Events:
     def _take(self) -> list[Event]:
         events: list[Event] = [*self._terminals.values()]
         self._terminals.clear()
+        if self._ports is not None:
+            events.append(self._ports)
+            self._ports = None
         if self._overflow or self._changes:
             events.append(protocol.FilesChanged([*self._changes.values()], self._overflow))
         self._changes.clear()

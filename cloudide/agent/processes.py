@@ -14,14 +14,14 @@ from websockets.exceptions import ConnectionClosed
 from cloudide.agent.beneath import Root
 from cloudide.agent.spawn import Child, spawn
 from cloudide.agent.user import User
-from cloudide.protocol.agent import STDERR, STDOUT, Eof, Execute, Exited
+from cloudide.protocol.agent import STDERR, STDOUT, Eof, Execute, Exited, Signal
 
 READ_SIZE = 64 * 1024
 DRAIN = 0.5  # seconds that output of what a program leaves behind is waited for after its end
 KILL = ((2.0, (signal.SIGKILL,)),)
 
 _json = msgspec.json.Encoder()
-_eof = msgspec.json.Decoder(Eof)
+_control = msgspec.json.Decoder(Eof | Signal)
 
 
 class Process:
@@ -100,12 +100,22 @@ class Process:
         try:
             # A program may close its input and go on.
             with suppress(ConnectionClosed, BrokenPipeError, ConnectionResetError):
-                while isinstance(frame := await socket.recv(), bytes):
+                while not isinstance(frame := await self._next(socket), Eof):
                     writer.write(frame)
                     await writer.drain()
-                _eof.decode(frame)
         finally:
             transport.close()
         with suppress(ConnectionClosed):
-            while True:  # so that the close of the stream is noticed
-                await socket.recv()
+            while True:  # so that signals, and the close of the stream, are noticed
+                await self._next(socket)
+
+    async def _next(self, socket: ClientConnection) -> bytes | Eof:
+        """The next input, or its end; signals on the way are sent."""
+        while True:
+            frame = await socket.recv()
+            if isinstance(frame, bytes):
+                return frame
+            message = _control.decode(frame)
+            if isinstance(message, Eof):
+                return message
+            self.child.send(message.number)

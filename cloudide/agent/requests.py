@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from cloudide.agent import files
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused, refusal
+from cloudide.agent.ports import Ports
 from cloudide.agent.terminals import Terminals
 from cloudide.agent.transfers import Source, Threads, receive_archive, receive_file
 from cloudide.agent.user import User
@@ -26,7 +27,12 @@ THREADS = 4  # file operations at one time
 WRITTEN = 1024  # paths that are known to have been written lately
 
 Dial = Callable[[str], Awaitable[ClientConnection]]
-Event = protocol.FilesChanged | protocol.TerminalChanged | protocol.TerminalRemoved
+Event = (
+    protocol.FilesChanged
+    | protocol.TerminalChanged
+    | protocol.TerminalRemoved
+    | protocol.PortsChanged
+)
 
 log = logging.getLogger("cloudide.agent")
 
@@ -44,6 +50,7 @@ class Workspace:
             lambda info: on_event(protocol.TerminalChanged(info)),
             lambda terminal_id: on_event(protocol.TerminalRemoved(terminal_id)),
         )
+        self.ports = Ports(lambda ports: on_event(protocol.PortsChanged(ports)))
         self._streams: set[asyncio.Task[None]] = set()
         self._written: dict[str, None] = {}  # the last one at the end
 
@@ -116,6 +123,14 @@ class Workspace:
                 self._serve(terminal.attach(await dial(stream)))
             case protocol.Execute():
                 await self._execute(request, dial)
+            case protocol.Tunnel():
+                await self._tunnel(request, dial)
+            case protocol.RunTask():
+                await self._run_task(request, dial)
+            case protocol.HashInputs(patterns):
+                from cloudide.agent import inputs
+
+                return await run(inputs.hash_files, root, patterns)
             case protocol.Download():
                 return await self._download(request, dial)
             case protocol.Upload():
@@ -138,6 +153,28 @@ class Workspace:
             await process.abandon()
             raise
         self._serve(process.serve(socket))
+
+    async def _tunnel(self, request: protocol.Tunnel, dial: Dial) -> None:
+        from cloudide.agent import tunnels
+
+        tunnel = await tunnels.connect(request.port)
+        try:
+            socket = await dial(request.stream)
+        except BaseException:
+            tunnel.abandon()
+            raise
+        self._serve(tunnel.serve(socket))
+
+    async def _run_task(self, request: protocol.RunTask, dial: Dial) -> None:
+        from cloudide.agent.tasks import Task
+
+        task = Task(self.root, self.user, request)
+        try:
+            socket = await dial(request.stream)
+        except BaseException:
+            await task.abandon()
+            raise
+        self._serve(task.serve(socket))
 
     async def _download(self, request: protocol.Download, dial: Dial) -> protocol.FileContent:
         source = await self.threads.run(Source, self.root, request)

@@ -22,6 +22,7 @@ from cloudide.agent.user import find_program
 from cloudide.protocol.agent import Exit
 
 IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+PAGE = os.sysconf("SC_PAGE_SIZE")
 POLL = 0.02  # seconds between looks at who is left of a session
 
 
@@ -32,6 +33,7 @@ class Child:
         self.pid = pid
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        self.cpu_seconds = 0.0  # of it and its descendants, once it has ended
         try:
             self._pidfd = os.pidfd_open(pid)
         except OSError:  # Linux before 5.3, gVisor
@@ -40,21 +42,28 @@ class Child:
             self._loop.add_reader(self._pidfd, self._reap)
 
     def _reap(self) -> None:
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        pid, status, used = os.wait4(self.pid, os.WNOHANG)
         if pid:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-            self._done(status)
+            self._done(status, used.ru_utime + used.ru_stime)
 
     def _wait(self) -> None:
-        _, status = os.waitpid(self.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
         with suppress(RuntimeError):  # the loop may be closed by now
-            self._loop.call_soon_threadsafe(self._done, status)
+            self._loop.call_soon_threadsafe(self._done, status, used.ru_utime + used.ru_stime)
 
-    def _done(self, status: int) -> None:
+    def _done(self, status: int, cpu_seconds: float) -> None:
+        self.cpu_seconds = cpu_seconds
         code = os.waitstatus_to_exitcode(status)
         if not self.exited.done():
             self.exited.set_result(Exit(code=code) if code >= 0 else Exit(signal=-code))
+
+    def send(self, number: int) -> None:
+        """Send a signal to the program and its process group, if it still runs."""
+        if not self.exited.done() and number in signal.valid_signals():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
 
     async def end(self, *steps: tuple[float, Sequence[int]]) -> None:
         """Send the signals of each step to the whole session until nobody is left of it.
@@ -68,6 +77,17 @@ class Child:
             while self._loop.time() < deadline and self._alive():  # noqa: ASYNC110
                 await asyncio.sleep(POLL)  # nothing tells when a session is empty
         # What survives SIGKILL sits in the kernel; the program itself is reaped when it leaves it.
+
+    def memory(self) -> int:
+        """Bytes of memory that all processes of the session have now (proc(5), statm).
+
+        wait4's own peak is of no use: it counts what the agent had when it started the program.
+        """
+        pages = 0
+        for pid in _members(self.pid, self.exited.done()):
+            with suppress(OSError), open(f"/proc/{pid}/statm") as file:
+                pages += int(file.read().split()[1])
+        return pages * PAGE
 
     def _alive(self) -> bool:
         return bool(_members(self.pid, self.exited.done()))

@@ -30,6 +30,8 @@ from cloudide.protocol.agent import (
     STREAM_PATH,
     FilesChanged,
     Hello,
+    Port,
+    PortsChanged,
     TerminalChanged,
     TerminalInfo,
     TerminalRemoved,
@@ -58,6 +60,9 @@ class Listener:
     def terminal_changed(self, workspace_id: str, terminal: TerminalInfo) -> None: ...
 
     def terminal_removed(self, workspace_id: str, terminal_id: str) -> None: ...
+
+    def ports_changed(self, workspace_id: str, ports: list[Port]) -> None:
+        """All that listen now; what listened at first is in the agent's hello."""
 
 
 class Agents:
@@ -269,6 +274,8 @@ class _Door:
                 self._hub.notify(lambda each: each.terminal_changed(self.workspace_id, terminal))
             case TerminalRemoved(terminal_id):
                 self._hub.notify(lambda each: each.terminal_removed(self.workspace_id, terminal_id))
+            case PortsChanged(ports):
+                self._hub.notify(lambda each: each.ports_changed(self.workspace_id, ports))
 
 
 def _socket_of(door: _Door) -> type[ServerConnection]:

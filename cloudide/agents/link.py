@@ -58,7 +58,12 @@ _results = {
     request: msgspec.msgpack.Decoder(result) for request, result in protocol.RESULTS.items()
 }
 Result = TypeVar("Result")
-Event = protocol.FilesChanged | protocol.TerminalChanged | protocol.TerminalRemoved
+Event = (
+    protocol.FilesChanged
+    | protocol.TerminalChanged
+    | protocol.TerminalRemoved
+    | protocol.PortsChanged
+)
 
 
 class Malformed(Exception):
@@ -237,6 +242,14 @@ class Agent:
             with suppress(asyncio.CancelledError):
                 await feeder
             await stream.close()
+
+    async def tunnel(self, port: int) -> Stream:
+        """A stream to a TCP port of the container's loopback address: bytes, then `eof`, each way.
+
+        Raises:
+            NotFound: nothing listens there.
+        """
+        return await self.open(lambda stream_id: protocol.Tunnel(stream_id, port))
 
     async def download(self, path: str, offset: int = 0, length: int | None = None) -> Download:
         """Open a file for reading; the caller iterates the result to its end or closes it."""

@@ -15,6 +15,7 @@ import structlog
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from cloudide.agents.failures import UNDECODABLE, error_of
 from cloudide.errors import AgentUnavailable, Conflict
@@ -49,6 +50,11 @@ class Stream:
     def __init__(self, socket: ServerConnection) -> None:
         self.reply: msgspec.Struct | None = None
         self._socket = socket
+
+    @property
+    def pending(self) -> bool:
+        """Whether something has come that nobody has received, be it the end."""
+        return bool(self._socket.recv_messages.frames) or self._socket.state is not State.OPEN
 
     async def recv(self) -> bytes | StreamMessage:
         """The next bytes or control message. Cancelling loses nothing.

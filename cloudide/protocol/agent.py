@@ -8,6 +8,7 @@ container, sends its token (a file in the same directory) as `Authorization: Bea
     server → agent    call {id, request}          one of the requests below
     agent  → server   reply {id, result | error}  exactly one for each call, in any order
     agent  → server   files_changed, terminal_changed, terminal_removed    whenever they happen
+    agent  → server   ports_changed               all ports, whenever one opens or closes
 
 `result` is the request's own result type (`RESULTS`), so that a reply is decoded once, by
 whoever asked.
@@ -20,7 +21,11 @@ binary frames are bytes, text frames are JSON control messages (`StreamMessage`)
     terminal   agent → server: `replay`, ring bytes, `ready`, live bytes, …, `exit`; then it closes
                server → agent: input bytes
     execute    agent → server: output bytes, each frame prefixed by 0x01 (stdout) or 0x02 (stderr),
-               then `exit`; server → agent: stdin bytes, then `eof`
+               then `exit`; server → agent: stdin bytes, then `eof`; `signal` whenever it likes
+    tunnel     both ways: bytes, then `eof`; the stream closes when both have come. One that closes
+               before was cut off
+    task.run   agent → server: output bytes, `task_ready` once it is, then `exit`;
+               server → agent: `stop`
     download   agent → server: bytes, then `eof`, or `failed`
     upload     server → agent: bytes, then `eof`; agent → server: `done` or `failed`
 
@@ -52,6 +57,7 @@ CONTROL_FRAME_LIMIT = 2 * CONTENT_LIMIT + 1024 * 1024  # a file, what was displa
 STREAM_FRAME_LIMIT = 1024 * 1024
 CHUNK = 256 * 1024  # the usual size of a bulk frame
 CHANGES_LIMIT = 1000  # more changes than this in one go are told as an overflow
+PORTS_LIMIT = 256  # listening ports that are told of
 EXITED_TERMINALS = 20  # terminals whose process has ended, kept for a look at their last output
 
 STDOUT = 1  # prefix bytes of `execute` frames
@@ -127,6 +133,31 @@ class TerminalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int
     title: str = ""
     exit: Exit | None = None
+
+
+class Port(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A TCP port that a program of the workspace listens on, within reach of a tunnel.
+
+    `any`: on all addresses, not on loopback alone. `pid` and `command` (its arguments, joined) are
+    0 and "" where the program belongs to another user.
+    """
+
+    port: int
+    any: bool = False
+    pid: int = 0
+    command: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a program cost.
+
+    `cpu_seconds`: user and system time of it and of those descendants that were waited for
+    (wait4(2)). `peak_memory`: bytes; the most resident memory that all processes of its session
+    had when they were looked at, which is several times a second.
+    """
+
+    cpu_seconds: float
+    peak_memory: int
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -309,6 +340,40 @@ class Execute(Message, frozen=True, tag="execute"):
     env: dict[str, str] = {}
 
 
+class RunTask(Message, frozen=True, tag="task.run"):
+    """Run a task: a program, or a line for the shell, whose output goes to a pseudo-terminal.
+
+    It has a terminal so that it prints as for a person, line by line and in colour, and reads
+    nothing. It is ready when a line it prints matches `ready_pattern` (a regular expression), or
+    when `ready_port` listens. On `stop`, when the stream closes, and for what is left of it when it
+    has ended: HUP, TERM, then KILL to its session.
+    """
+
+    stream: str
+    command: list[str] | str
+    cwd: str = ""
+    env: dict[str, str] = {}
+    cols: int = 120
+    rows: int = 30
+    ready_pattern: str = ""
+    ready_port: int = 0
+
+
+class HashInputs(Message, frozen=True, tag="task.inputs"):
+    """Hash the names and contents of the files that match any of `patterns`.
+
+    Patterns are paths from the root with `*`, `?`, `[…]` and `**`; a folder stands for all in it.
+    Links are hashed as links. `.git` and `node_modules` are looked into only when named.
+    """
+
+    patterns: list[str]
+
+
+class InputsHash(msgspec.Struct, frozen=True):
+    hash: str
+    files: int
+
+
 class Download(Message, frozen=True, tag="download"):
     """Stream `length` bytes (None: to the end) of a file from `offset`.
 
@@ -352,6 +417,14 @@ class Unpack(Message, frozen=True, tag="unpack"):
     strip: bool = True
 
 
+class Tunnel(Message, frozen=True, tag="tunnel"):
+    """Connect to a TCP port of the container's own loopback address (127.0.0.1, else ::1), and to
+    nothing else. Where nothing listens it fails with `not_found`."""
+
+    stream: str
+    port: int
+
+
 RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     ReadFile: FileContent,
     WriteFile: Written,
@@ -367,9 +440,12 @@ RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     ResizeTerminal: Done,
     CloseTerminal: Done,
     Execute: Done,
+    RunTask: Done,
+    HashInputs: InputsHash,
     Download: FileContent,  # the stat and an empty hash; the bytes come on the stream
     Upload: Done,
     Unpack: Done,
+    Tunnel: Done,
 }
 
 Request = (
@@ -387,9 +463,12 @@ Request = (
     | ResizeTerminal
     | CloseTerminal
     | Execute
+    | RunTask
+    | HashInputs
     | Download
     | Upload
     | Unpack
+    | Tunnel
 )
 
 
@@ -405,6 +484,7 @@ class Hello(Message, frozen=True, tag="hello"):
     user: str
     uid: int
     terminals: list[TerminalInfo] = []
+    ports: list[Port] = []
 
 
 class Call(Message, frozen=True, tag="call"):
@@ -435,7 +515,13 @@ class TerminalRemoved(Message, frozen=True, tag="terminal_removed"):
     id: str
 
 
-AgentMessage = Hello | Reply | FilesChanged | TerminalChanged | TerminalRemoved
+class PortsChanged(Message, frozen=True, tag="ports_changed"):
+    """All of them, sorted, at most `PORTS_LIMIT`; an empty list when the last one closed."""
+
+    ports: list[Port]
+
+
+AgentMessage = Hello | Reply | FilesChanged | TerminalChanged | TerminalRemoved | PortsChanged
 
 
 # ── stream control messages (JSON text frames) ──────────────────────────────────────────────────
@@ -457,8 +543,27 @@ class Eof(Message, frozen=True, tag="eof"):
     """No more bytes come from this side: the half-close that websockets lack."""
 
 
+class Signal(Message, frozen=True, tag="signal"):
+    """Send a signal, by its number, to the program of an `execute` stream and its process group."""
+
+    number: int
+
+
 class Exited(Message, frozen=True, tag="exit"):
+    """`usage` is told of tasks."""
+
     exit: Exit
+    usage: Usage | None = None
+
+
+class TaskReady(Message, frozen=True, tag="task_ready"):
+    """`port`: where it serves, if that is known; else 0."""
+
+    port: int = 0
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """End the program, politely first; its last output and its exit still come."""
 
 
 class UploadDone(Message, frozen=True, tag="done"):
@@ -473,4 +578,4 @@ class Failed(Message, frozen=True, tag="failed"):
     failure: Failure
 
 
-StreamMessage = Replay | Ready | Eof | Exited | UploadDone | Failed
+StreamMessage = Replay | Ready | Eof | Signal | Exited | UploadDone | Failed | TaskReady | Stop

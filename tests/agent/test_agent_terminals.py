@@ -45,7 +45,9 @@ async def test_says_how_a_program_ended(link: Linked, script: str, exit: Exit) -
     assert b"done" in seen + output
     assert how == exit
     await stream.close()
-    await link.heard.until(lambda heard: heard.terminals["one"].exit == exit)
+    await link.heard.until(
+        lambda heard: "one" in heard.terminals and heard.terminals["one"].exit == exit
+    )
     (info,) = await link.agent.terminals()
     assert info.exit == exit
 
