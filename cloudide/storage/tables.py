@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -55,6 +68,8 @@ workspaces = Table(
     Column("desired_state", String, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("error", Text, nullable=False, default=""),
+    # Why it is to be stopped, if nobody asked for it: "idle".
+    Column("stopped_by", String, nullable=False, default="", server_default=""),
     Column("created_at", Float, nullable=False),
 )
 
@@ -80,5 +95,59 @@ invites = Table(
     Column("role", String, nullable=False),
     Column("invited_by", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+# `output` is compressed (zlib) and only kept of the last runs; `lost` bytes before it are gone.
+task_runs = Table(
+    "task_runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
+    Column("task", String, nullable=False),
+    Column("batch", String, nullable=False),  # the run that was asked for, of which this is a step
+    Column("state", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("person", String, nullable=False),
+    Column("background", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("seconds", Float),
+    Column("exit_code", Integer),
+    Column("exit_signal", Integer),
+    Column("cpu_seconds", Float),
+    Column("peak_memory", BigInteger),
+    Column("signature", String, nullable=False),
+    Column("output", LargeBinary),
+    Column("lost", BigInteger, nullable=False),
+    Index("ix_task_runs_workspace", "workspace", "task", "created_at"),
+)
+
+# Ports that are not private; `link` is the digest of the secret in a public link.
+ports = Table(
+    "ports",
+    metadata,
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("visibility", String, nullable=False),
+    Column("link", String, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+# The cookies of previews. One is of a person, and ends with their session where it was made in one,
+# or of whoever had the public link.
+preview_passes = Table(
+    "preview_passes",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column(
+        "workspace",
+        ForeignKey("workspaces.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("port", Integer, nullable=False),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("session", ForeignKey("sessions.hash", ondelete="CASCADE"), nullable=True, index=True),
+    Column("link", String, nullable=False),
     Column("expires_at", Float, nullable=False),
 )
