@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +45,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     public_url: str = _option(
         "http://localhost:8080", "URL", "the one address people use; other origins are refused"
     )
+    preview_url: str = _option(
+        "",
+        "URL",
+        "previews are at {port}--{workspace}.<its host>; empty: preview.<host of public_url>",
+    )
+    preview_timeout: float = _option(
+        60.0, "seconds", "time a previewed program has to begin its answer"
+    )
+    preview_link_days: int = _option(7, "days", "a public link to a preview is valid for this long")
     data_dir: Path = _option(Path("data"), "folder", "database, journal and agent sockets")
     tls_certificate: str = _option("", "file", "PEM certificate chain; empty: no TLS here")
     tls_key: str = _option("", "file", "PEM key of the certificate")
@@ -101,6 +111,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"public_url: {self.public_url!r} is not the address of a site, such as "
                 "https://ide.example.org (no path)."
             )
+        preview = urlsplit(self.preview_url)
+        if self.preview_url and (
+            preview.scheme not in ("http", "https")
+            or not preview.hostname
+            or ":" in preview.hostname
+            or preview.path not in ("", "/")
+        ):
+            raise InvalidInput(
+                f"preview_url: {self.preview_url!r} is not the address of a site whose subdomains "
+                "lead here, such as https://preview.example.org (no path)."
+            )
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise InvalidInput("tls_certificate and tls_key go together; set both or neither.")
 
@@ -112,15 +133,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def host(self) -> str:
         """The canonical Host header: lower case, no default port."""
+        return _host_of(self.public_url)
+
+    @property
+    def preview_site(self) -> str:
+        """The site whose subdomains are the previews, as `scheme://host`.
+
+        An address of numbers has no subdomains: for a loopback one it is that of `localhost`, which
+        browsers resolve themselves; for any other `preview_url` has to name one.
+        """
+        if self.preview_url:
+            return f"{urlsplit(self.preview_url).scheme}://{_host_of(self.preview_url)}"
         url = urlsplit(self.public_url)
-        default = {"http": 80, "https": 443}[url.scheme]
-        name = url.hostname or ""
-        name = f"[{name}]" if ":" in name else name
-        return name if url.port in (None, default) else f"{name}:{url.port}"
+        try:
+            if not ip_address(url.hostname or "").is_loopback:
+                return ""
+        except ValueError:
+            return f"{url.scheme}://preview.{self.host}"
+        port = f":{url.port}" if url.port else ""
+        return f"{url.scheme}://{_host_of(f'{url.scheme}://preview.localhost{port}')}"
 
     @property
     def secure(self) -> bool:
         return self.public_url.startswith("https:")
+
+
+def _host_of(address: str) -> str:
+    url = urlsplit(address)
+    default = {"http": 80, "https": 443}[url.scheme]
+    name = url.hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    return name if url.port in (None, default) else f"{name}:{url.port}"
 
 
 def describe() -> list[tuple[str, Any, str, str]]:
