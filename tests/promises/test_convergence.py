@@ -317,6 +317,6 @@ async def test_random_programs_converge(tmp_path: Path, soak: Callable[[int, int
     assert tokens
     record(
         4,
-        f"{seeds:,} programs of {steps:,} steps, {tokens:,} tokens, {kills:,} kills: clients, "
-        "room and file equal, every token once.",
+        f"{1 if chosen else seeds:,} programs of {steps:,} steps, {tokens:,} tokens, {kills:,} "
+        "kills: clients, room and file equal, every token once.",
     )
