@@ -23,6 +23,8 @@ from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
+from cloudide.tasks.records import Records
+from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
 from cloudide.web.access import Edge
 from cloudide.web.attendance import Attendance
@@ -67,6 +69,11 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     async def flush(workspace: str) -> None:
         await rooms.flush_quietly(workspace)
 
+    tasks = Tasks(agents, Records(database), settings, flush)
+    tasks.on_change = lambda workspace, run: feed.publish("tasks", workspace, {"runs": [run]})
+    tasks.open_preview = lambda workspace, task, port: feed.publish(
+        "task_ready", workspace, {"task": task, "port": port}
+    )
     supervisor.before_stop = flush
     supervisor.after_delete = rooms.forget
     terminals.on_change = lambda workspace: feed.publish(
@@ -84,6 +91,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await stack.enter_async_context(rooms)
         await stack.enter_async_context(history)
         await stack.enter_async_context(terminals)
+        await stack.enter_async_context(tasks)
         await stack.enter_async_context(supervisor)
         services = Services(
             settings=settings,
@@ -97,6 +105,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             rooms=rooms,
             history=history,
             terminals=terminals,
+            tasks=tasks,
             feed=feed,
             attendance=Attendance(feed),
             live=LiveSockets(settings.sockets_per_user),

@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     terminal_scrollback: int = _option(1 * MIB, "bytes", "output a terminal keeps for replay")
     terminal_queue: int = _option(512 * KIB, "bytes", "queue for one viewer, then a resync")
     terminals_per_workspace: int = _option(32, "terminals", "terminals open in one workspace")
+    tasks_per_workspace: int = _option(32, "tasks", "tasks that run in one workspace at a time")
+    task_output: int = _option(1 * MIB, "bytes", "output of a task that is kept, its end")
     workspace_cpus: float = _option(2.0, "CPUs", "CPU time a workspace may use")
     workspace_memory: int = _option(4 * GIB, "bytes", "memory of a workspace, swap included")
     workspace_processes: int = _option(1024, "processes", "processes and threads of a workspace")

@@ -26,6 +26,7 @@ from cloudide.web import (
     pages,
     people,
     session,
+    tasks,
     terminals,
     workspaces,
 )
@@ -85,6 +86,11 @@ ENDPOINTS = [
     Endpoint("GET", f"{WORKSPACE}/terminals", READ, terminals.show_all),
     Endpoint("POST", f"{WORKSPACE}/terminals", EXECUTE, terminals.create),
     Endpoint("DELETE", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.delete),
+    Endpoint("GET", f"{WORKSPACE}/tasks", READ, tasks.show_all),
+    Endpoint("POST", f"{WORKSPACE}/tasks/{{task:path}}/runs", EXECUTE, tasks.run),
+    Endpoint("GET", f"{WORKSPACE}/task-runs", READ, tasks.show_runs),
+    Endpoint("GET", f"{WORKSPACE}/task-runs/{{run}}/output", READ, tasks.show_output),
+    Endpoint("DELETE", f"{WORKSPACE}/task-runs/{{run}}", EXECUTE, tasks.stop),
     Endpoint("GET", f"{WORKSPACE}/members", READ, people.members),
     Endpoint("DELETE", f"{WORKSPACE}/members/{{user}}", SHARE, people.remove_member),
     # The workspace of these is named in the body or by the invitation; they check it themselves.
@@ -117,6 +123,14 @@ SOCKETS = [
             budget=lambda websocket: services(websocket).settings.collab_queue,
             subprotocol=SUBPROTOCOL,
             frame_limit=lambda websocket: services(websocket).settings.collab_frame_limit,
+        ),
+    ),
+    WebSocketRoute(
+        f"{WORKSPACE}/task-runs/{{run}}",
+        conversation(
+            READ,
+            tasks.look,
+            budget=lambda websocket: services(websocket).settings.terminal_queue,
         ),
     ),
     WebSocketRoute(

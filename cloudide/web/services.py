@@ -13,6 +13,7 @@ from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
 from cloudide.settings import Settings
+from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
 from cloudide.web.attendance import Attendance
 from cloudide.web.live import LiveSockets
@@ -35,6 +36,7 @@ class Services:
     rooms: Rooms
     history: History
     terminals: Terminals
+    tasks: Tasks
     feed: Feed
     attendance: Attendance
     live: LiveSockets
