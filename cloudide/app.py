@@ -21,15 +21,22 @@ from cloudide.errors import CloudIDEError
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
+from cloudide.ports.openings import Openings
+from cloudide.ports.passes import Passes
+from cloudide.ports.sites import Sites
+from cloudide.ports.tunnels import Tunnels
+from cloudide.ports.visibility import Visibilities
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
 from cloudide.tasks.records import Records
 from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
+from cloudide.web import ports
 from cloudide.web.access import Edge
 from cloudide.web.attendance import Attendance
 from cloudide.web.live import LiveSockets
 from cloudide.web.openapi import register
+from cloudide.web.preview import Previews
 from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
 from cloudide.web.routes import routes
 from cloudide.web.services import Services
@@ -75,7 +82,12 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         "task_ready", workspace, {"task": task, "port": port}
     )
     supervisor.before_stop = flush
-    supervisor.after_delete = rooms.forget
+
+    async def forget(workspace: str) -> None:
+        visibilities.forget(workspace)
+        await rooms.forget(workspace)
+
+    supervisor.after_delete = forget
     terminals.on_change = lambda workspace: feed.publish(
         "terminals", workspace, {"terminals": terminals.list(workspace)}
     )
@@ -89,8 +101,10 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         stack.push_async_callback(runtime.close)
         stack.push_async_callback(agents.close)
         await stack.enter_async_context(rooms)
+        await visibilities.start()
         await stack.enter_async_context(history)
         await stack.enter_async_context(terminals)
+        stack.push_async_callback(tunnels.close)
         await stack.enter_async_context(tasks)
         await stack.enter_async_context(supervisor)
         services = Services(
@@ -108,16 +122,25 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             tasks=tasks,
             feed=feed,
             attendance=Attendance(feed),
+            openings=openings,
+            visibilities=visibilities,
+            passes=Passes(database),
+            tunnels=tunnels,
+            sites=Sites(settings.preview_site),
             live=LiveSockets(settings.sockets_per_user),
         )
-        yield application(services)
+        openings.on_change = lambda workspace: ports.tell(services, workspace)
+        previews = await stack.enter_async_context(Previews(services))
+        yield application(services, previews)
 
 
-def application(services: Services) -> Starlette:
+def application(services: Services, previews: Previews) -> Starlette:
     """The Starlette application for these services."""
     app = Starlette(
         routes=routes(),
-        middleware=[Middleware(Edge, settings=services.settings)],
+        middleware=[
+            Middleware(Edge, settings=services.settings, sites=services.sites, preview=previews)
+        ],
         exception_handlers={
             CloudIDEError: on_domain_error,
             HTTPException: on_http_error,

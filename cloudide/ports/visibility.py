@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -56,18 +56,25 @@ class Visibilities:
         self.on_change: Callable[[str], None] = lambda workspace: None
         self._database = database
         self._link_seconds = link_days * DAY
+        self._shared: dict[str, dict[int, Sharing]] = {}  # of each workspace, by port
 
-    async def get(self, workspace: str, port: int) -> Sharing:
-        return (await self.all(workspace)).get(port, Sharing())
-
-    async def all(self, workspace: str) -> dict[int, Sharing]:
-        """The ports that are not private."""
+    async def start(self) -> None:
+        """Read what there is; from then on the database follows."""
         async with self._database.begin() as db:
-            found = await db.execute(select(ports).where(ports.c.workspace == workspace))
-            return {
-                row.port: Sharing(Visibility(row.visibility), row.link, row.expires_at)
-                for row in found
-            }
+            for row in await db.execute(select(ports)):
+                sharing = Sharing(Visibility(row.visibility), row.link, row.expires_at)
+                self._shared.setdefault(row.workspace, {})[row.port] = sharing
+
+    def get(self, workspace: str, port: int) -> Sharing:
+        return self._shared.get(workspace, {}).get(port, Sharing())
+
+    def all(self, workspace: str) -> Mapping[int, Sharing]:
+        """The ports that are not private."""
+        return self._shared.get(workspace, {})
+
+    def forget(self, workspace: str) -> None:
+        """The workspace is deleted, and with it its rows."""
+        self._shared.pop(workspace, None)
 
     async def set(self, workspace: str, port: int, visibility: Visibility) -> tuple[Sharing, str]:
         """Share a port; returns how, and for a public one the new secret of its link.
@@ -80,13 +87,17 @@ class Visibilities:
         secret = new_secret() if visibility is Visibility.PUBLIC else ""
         expires_at = time.time() + self._link_seconds if secret else 0.0
         sharing = Sharing(visibility, digest(secret) if secret else "", expires_at)
+        shared = self._shared.setdefault(workspace, {})
+        if (
+            visibility is not Visibility.PRIVATE
+            and port not in shared
+            and len(shared) >= ROWS_LIMIT
+        ):
+            raise TooMany(f"{ROWS_LIMIT} ports are shared here, the limit.")
         here = (ports.c.workspace == workspace, ports.c.port == port)
         async with self._database.begin() as db:
             await db.execute(delete(ports).where(*here))
             if visibility is not Visibility.PRIVATE:
-                rows = await db.execute(select(ports.c.port).where(ports.c.workspace == workspace))
-                if len(rows.all()) >= ROWS_LIMIT:
-                    raise TooMany(f"{ROWS_LIMIT} ports are shared here, the limit.")
                 await db.execute(
                     insert(ports).values(
                         workspace=workspace,
@@ -96,5 +107,9 @@ class Visibilities:
                         expires_at=expires_at,
                     )
                 )
+        if visibility is Visibility.PRIVATE:
+            shared.pop(port, None)
+        else:
+            shared[port] = sharing
         self.on_change(workspace)
         return sharing, secret

@@ -7,7 +7,7 @@ somebody's name; an API token is not sent by itself and needs no origin, but a w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn
 from cloudide.identity.accounts import User
 from cloudide.identity.permissions import Action, Grant, Role
+from cloudide.ports.sites import Sites, Target
 from cloudide.settings import Settings
 from cloudide.web.live import Closable, LiveSocket
 from cloudide.web.problems import problem
@@ -144,11 +145,19 @@ async def grant_for(connection: HTTPConnection, user: User, workspace: str) -> G
     return Grant(user.person, workspace, role)
 
 
-class Edge:
-    """ASGI middleware in front of everything: host, origin, and the headers of every answer."""
+PreviewApp = Callable[[Scope, Receive, Send, Target], Awaitable[None]]
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+
+class Edge:
+    """ASGI middleware in front of everything: host, origin, and the headers of every answer.
+
+    What comes to a preview's host goes to `preview`, and nowhere else; the rules here are not its.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, sites: Sites, preview: PreviewApp) -> None:
         self._app = app
+        self._sites = sites
+        self._preview = preview
         self._settings = settings
         websocket = settings.origin.replace("http", "ws", 1)
         self._headers = [
@@ -162,6 +171,11 @@ class Edge:
             self._headers.append((b"strict-transport-security", b"max-age=31536000"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            target = self._sites.parse(Headers(scope=scope).getlist("host"))
+            if target is not None:
+                await self._preview(scope, receive, send, target)
+                return
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":

@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket
 from cloudide.channel import Channel, Frame
 from cloudide.errors import CloudIDEError, InvalidInput
 from cloudide.identity.permissions import Action, Grant
+from cloudide.web import ports
 from cloudide.web.access import Caller, InWorkspace, admit_live, grant_for
 from cloudide.web.attendance import Attendant
 from cloudide.web.services import services
@@ -124,6 +125,7 @@ class _Page:
         for event in provided.feed.history(workspace):
             self._forward(event)
         self._send(provided.attendance.message(workspace))
+        self._send({"type": "ports", "workspace": workspace, **ports.message(provided, workspace)})
         if provided.terminals.known(workspace):
             terminals = provided.terminals.list(workspace)
             self._send({"type": "terminals", "workspace": workspace, "terminals": terminals})

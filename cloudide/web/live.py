@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,7 @@ class LiveSocket:
 class LiveSockets:
     def __init__(self, per_user_and_workspace: int) -> None:
         self.revision = 0  # counts revocations
+        self.on_revoke: Callable[[], None] = lambda: None
         self._limit = per_user_and_workspace
         self._sockets: set[LiveSocket] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -56,6 +58,7 @@ class LiveSockets:
     def revoke(self, *, user: str = "", session: str = "", workspace: str = "") -> None:
         """Close the sockets for which all that is given matches, with 4401: do not come back."""
         self.revision += 1
+        self.on_revoke()
         for socket in list(self._sockets):
             if (
                 (not user or socket.user == user)

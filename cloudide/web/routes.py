@@ -25,6 +25,7 @@ from cloudide.web import (
     openapi,
     pages,
     people,
+    ports,
     session,
     tasks,
     terminals,
@@ -97,6 +98,11 @@ ENDPOINTS = [
     Endpoint("POST", f"{API}/invites", SIGNED_IN, people.create_invite),
     Endpoint("GET", f"{API}/invites", SIGNED_IN, people.list_invites),
     Endpoint("DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, people.revoke_invite),
+    Endpoint("GET", f"{WORKSPACE}/ports", READ, ports.show_all),
+    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", OPERATE, ports.change),
+    Endpoint("POST", f"{WORKSPACE}/ports/{{port}}/ticket", READ, ports.ticket),
+    # A browser that is not signed in is sent to where it may; the handler checks who it is.
+    Endpoint("GET", f"{WORKSPACE}/ports/{{port}}/open", PUBLIC, ports.enter),
     Endpoint("POST", f"{API}/invites/preview", PUBLIC, people.preview_invite),
     Endpoint("POST", f"{API}/invites/accept", PUBLIC, people.accept_invite),
 ]

@@ -12,6 +12,11 @@ from cloudide.collab.rooms import Rooms
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
+from cloudide.ports.openings import Openings
+from cloudide.ports.passes import Passes
+from cloudide.ports.sites import Sites
+from cloudide.ports.tunnels import Tunnels
+from cloudide.ports.visibility import Visibilities
 from cloudide.settings import Settings
 from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
@@ -36,6 +41,11 @@ class Services:
     rooms: Rooms
     history: History
     terminals: Terminals
+    openings: Openings
+    visibilities: Visibilities
+    passes: Passes
+    tunnels: Tunnels
+    sites: Sites
     tasks: Tasks
     feed: Feed
     attendance: Attendance

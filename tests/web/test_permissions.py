@@ -49,6 +49,10 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", f"{WORKSPACE}/terminals"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/terminals"): (EDITORS, {"command": ["true"]}),
     ("DELETE", f"{WORKSPACE}/terminals/{{terminal}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/ports"): (MEMBERS, None),
+    ("PATCH", f"{WORKSPACE}/ports/{{port}}"): (EDITORS, {"visibility": "private"}),
+    ("POST", f"{WORKSPACE}/ports/{{port}}/ticket"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/ports/{{port}}/open"): (EDITORS | {"anonymous"}, None),
     ("GET", f"{WORKSPACE}/members"): (MEMBERS, None),
     ("DELETE", f"{WORKSPACE}/members/{{user}}"): (OWNERS, None),
     ("POST", "/api/v1/invites"): (OWNERS, "invite"),
@@ -106,6 +110,7 @@ async def filled(people: People) -> dict[str, str]:
         "{path:path}": "there.txt",
         "{version}": "1-1",
         "{terminal}": terminal["id"],
+        "{port}": "3000",
         "{user}": "somebody",
         "{invite}": "missing",
     }

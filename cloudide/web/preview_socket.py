@@ -1,0 +1,180 @@
+"""Websockets of previews: messages between the browser and the program, whatever they hold.
+
+Both handshakes are over when this begins. Each side has its own connection, its own pings and its
+own masking; messages, subprotocol, close code and reason are passed on (RFC 6455).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Protocol
+
+import httpcore
+from starlette.requests import HTTPConnection
+from starlette.types import Receive, Send
+from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed, ProtocolError
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from cloudide.errors import NotSignedIn
+from cloudide.ports.headers import Headers
+
+READ_SIZE = 64 * 1024
+CLOSE_SECONDS = 2.0  # the program has to answer a close frame
+_ABNORMAL = {1005, 1006, 1015}  # never sent (RFC 6455 section 7.4.1)
+_HANDSHAKE = {b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"}
+
+
+class Endable(Protocol):
+    ended: bool
+
+    def resumed(self) -> None: ...
+
+
+async def converse(
+    response: httpcore.Response,
+    headers: Headers,
+    connection: HTTPConnection,
+    receive: Receive,
+    send: Send,
+    exchange: Endable,
+    limit: int,
+) -> None:
+    """Accept the browser's socket as the program has accepted ours; until either closes.
+
+    `limit` is in bytes of a message.
+    """
+    chosen = _subprotocol(response, connection)
+    await send(
+        {
+            "type": "websocket.accept",
+            "subprotocol": chosen,
+            "headers": [pair for pair in headers if pair[0] not in _HANDSHAKE],
+        }
+    )
+    program = _Program(response.extensions["network_stream"], limit)
+    up = asyncio.create_task(_to_program(receive, program))
+    down = asyncio.create_task(_to_browser(program, send))
+    try:
+        await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+        if down.done():
+            code, reason = down.result()
+            with suppress(RuntimeError):  # the browser was first
+                await send({"type": "websocket.close", "code": code, "reason": reason})
+        else:
+            up.result()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await asyncio.wait([down])
+    except asyncio.CancelledError:
+        if not exchange.ended:
+            raise
+        exchange.resumed()
+        reason = "Your access here has ended."
+        await send({"type": "websocket.close", "code": NotSignedIn.close_code, "reason": reason})
+    finally:
+        for task in (up, down):
+            task.cancel()
+        await asyncio.gather(up, down, return_exceptions=True)
+
+
+class _Program:
+    """Our connection to the program: a client of RFC 6455 without I/O, and the tunnel."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, limit: int) -> None:
+        self.protocol = ClientProtocol(parse_uri("ws://program/"), state=State.OPEN, max_size=limit)
+        self._stream = stream
+        self._writing = asyncio.Lock()
+
+    async def read(self) -> list[Frame]:
+        """The next frames; [] when the program has ended the connection."""
+        while True:
+            data = await self._stream.read(READ_SIZE)
+            if data:
+                self.protocol.receive_data(data)
+            else:
+                self.protocol.receive_eof()
+            await self.flush()  # pongs, and the answer to a close
+            frames = [
+                event for event in self.protocol.events_received() if isinstance(event, Frame)
+            ]
+            if frames or not data or self.protocol.parser_exc is not None:
+                return frames
+
+    async def flush(self) -> None:
+        """Write what the protocol has to say; one writer at a time, so that no frame is parted."""
+        async with self._writing:
+            data = b"".join(self.protocol.data_to_send())
+            if data:
+                await self._stream.write(data)
+
+
+async def _to_program(receive: Receive, program: _Program) -> None:
+    protocol = program.protocol
+    with suppress(httpcore.NetworkError, ConnectionClosed):
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                code = message.get("code") or CloseCode.NO_STATUS_RCVD
+                try:
+                    if code in _ABNORMAL:
+                        protocol.send_close()
+                    else:
+                        protocol.send_close(code, message.get("reason") or "")
+                except ProtocolError:
+                    protocol.send_close()
+                await program.flush()
+                return
+            data = message.get("bytes")
+            if data is not None:
+                protocol.send_binary(data)
+            else:
+                protocol.send_text(message["text"].encode())
+            await program.flush()
+
+
+async def _to_browser(program: _Program, send: Send) -> tuple[int, str]:
+    """Pass messages on; returns the code and reason to close with."""
+    parts: list[bytes] = []
+    text = False
+    cut = CloseCode.INTERNAL_ERROR, "The connection to the program was cut."
+    try:
+        while frames := await program.read():
+            for frame in frames:
+                if frame.opcode is Opcode.CLOSE:
+                    closed = program.protocol.close_rcvd
+                    if closed is None or closed.code in _ABNORMAL:
+                        return CloseCode.NORMAL_CLOSURE, ""
+                    return closed.code, closed.reason
+                if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                    continue
+                if frame.opcode is not Opcode.CONT:
+                    parts, text = [], frame.opcode is Opcode.TEXT
+                parts.append(bytes(frame.data))
+                if frame.fin:
+                    data = b"".join(parts)
+                    parts = []
+                    if text:
+                        await send({"type": "websocket.send", "text": data.decode()})
+                    else:
+                        await send({"type": "websocket.send", "bytes": data})
+    except httpcore.NetworkError:
+        return cut
+    except UnicodeDecodeError:
+        return CloseCode.INVALID_DATA, "A text message is not UTF-8."
+    if (sent := program.protocol.close_sent) is not None and sent.code not in _ABNORMAL:
+        return sent.code, sent.reason  # the program broke the protocol, or a limit
+    return cut
+
+
+def _subprotocol(response: httpcore.Response, connection: HTTPConnection) -> str | None:
+    """What the program has chosen of what the browser offered."""
+    for name, value in response.headers:
+        if name.lower() == b"sec-websocket-protocol":
+            chosen = value.decode("latin-1").strip()
+            if chosen in connection.scope.get("subprotocols", []):
+                return chosen
+    return None
