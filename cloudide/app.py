@@ -40,9 +40,11 @@ from cloudide.web.preview import Previews
 from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
 from cloudide.web.routes import routes
 from cloudide.web.services import Services
+from cloudide.workspaces.activity import Activity, Hold
 from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
+from cloudide.workspaces.lifecycle import Desired
 from cloudide.workspaces.store import Store
 from cloudide.workspaces.supervisor import Supervisor
 
@@ -71,6 +73,9 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     rooms = Rooms(agents, journal, settings)
     history = History(journal, settings.history_days)
     terminals = Terminals(agents, settings)
+    openings = Openings(agents)
+    visibilities = Visibilities(database, settings.preview_link_days)
+    tunnels = Tunnels(agents)
     supervisor = Supervisor(store, runtime, agents, images, feed, settings)
 
     async def flush(workspace: str) -> None:
@@ -80,6 +85,16 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     tasks.on_change = lambda workspace, run: feed.publish("tasks", workspace, {"runs": [run]})
     tasks.open_preview = lambda workspace, task, port: feed.publish(
         "task_ready", workspace, {"task": task, "port": port}
+    )
+    activity = Activity(
+        settings,
+        feed,
+        supervisor.running,
+        lambda workspace: [
+            *(Hold("task", name) for name in tasks.running(workspace)),
+            *(Hold("terminal", command) for command in terminals.at_work(workspace)),
+        ],
+        lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
     )
     supervisor.before_stop = flush
 
@@ -98,35 +113,37 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         stack.push_async_callback(journal.close)
         await journal.start()
         await accounts.start()
+        await visibilities.start()
         stack.push_async_callback(runtime.close)
         stack.push_async_callback(agents.close)
+        stack.push_async_callback(tunnels.close)
         await stack.enter_async_context(rooms)
-        await visibilities.start()
         await stack.enter_async_context(history)
         await stack.enter_async_context(terminals)
-        stack.push_async_callback(tunnels.close)
         await stack.enter_async_context(tasks)
         await stack.enter_async_context(supervisor)
+        await stack.enter_async_context(activity)
         services = Services(
             settings=settings,
             accounts=accounts,
             membership=Membership(database, settings.invite_days),
             store=store,
             supervisor=supervisor,
+            activity=activity,
             runtime=runtime,
             images=images,
             agents=agents,
             rooms=rooms,
             history=history,
             terminals=terminals,
-            tasks=tasks,
-            feed=feed,
-            attendance=Attendance(feed),
             openings=openings,
             visibilities=visibilities,
             passes=Passes(database),
             tunnels=tunnels,
             sites=Sites(settings.preview_site),
+            tasks=tasks,
+            feed=feed,
+            attendance=Attendance(feed),
             live=LiveSockets(settings.sockets_per_user),
         )
         openings.on_change = lambda workspace: ports.tell(services, workspace)

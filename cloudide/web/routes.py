@@ -14,6 +14,7 @@ from cloudide.errors import NotFound
 from cloudide.identity.permissions import Action
 from cloudide.protocol.sync import SUBPROTOCOL
 from cloudide.web import (
+    activity,
     collab,
     convert,
     events,
@@ -73,6 +74,8 @@ ENDPOINTS = [
     Endpoint("POST", f"{WORKSPACE}/stop", OPERATE, workspaces.stop),
     Endpoint("POST", f"{WORKSPACE}/restart", OPERATE, workspaces.restart),
     Endpoint("GET", f"{WORKSPACE}/events", READ, events.stream),
+    Endpoint("GET", f"{WORKSPACE}/activity", READ, activity.show),
+    Endpoint("POST", f"{WORKSPACE}/activity", OPERATE, activity.keep),
     Endpoint("PUT", f"{WORKSPACE}/archive", WRITE, workspaces.unpack),
     Endpoint("GET", f"{WORKSPACE}/tree", READ, files.tree),
     Endpoint("POST", f"{WORKSPACE}/move", WRITE, files.move),
@@ -92,17 +95,17 @@ ENDPOINTS = [
     Endpoint("GET", f"{WORKSPACE}/task-runs", READ, tasks.show_runs),
     Endpoint("GET", f"{WORKSPACE}/task-runs/{{run}}/output", READ, tasks.show_output),
     Endpoint("DELETE", f"{WORKSPACE}/task-runs/{{run}}", EXECUTE, tasks.stop),
+    Endpoint("GET", f"{WORKSPACE}/ports", READ, ports.show_all),
+    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", OPERATE, ports.change),
+    Endpoint("POST", f"{WORKSPACE}/ports/{{port}}/ticket", READ, ports.ticket),
+    # A browser that is not signed in is sent to where it may; the handler checks who it is.
+    Endpoint("GET", f"{WORKSPACE}/ports/{{port}}/open", PUBLIC, ports.enter),
     Endpoint("GET", f"{WORKSPACE}/members", READ, people.members),
     Endpoint("DELETE", f"{WORKSPACE}/members/{{user}}", SHARE, people.remove_member),
     # The workspace of these is named in the body or by the invitation; they check it themselves.
     Endpoint("POST", f"{API}/invites", SIGNED_IN, people.create_invite),
     Endpoint("GET", f"{API}/invites", SIGNED_IN, people.list_invites),
     Endpoint("DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, people.revoke_invite),
-    Endpoint("GET", f"{WORKSPACE}/ports", READ, ports.show_all),
-    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", OPERATE, ports.change),
-    Endpoint("POST", f"{WORKSPACE}/ports/{{port}}/ticket", READ, ports.ticket),
-    # A browser that is not signed in is sent to where it may; the handler checks who it is.
-    Endpoint("GET", f"{WORKSPACE}/ports/{{port}}/open", PUBLIC, ports.enter),
     Endpoint("POST", f"{API}/invites/preview", PUBLIC, people.preview_invite),
     Endpoint("POST", f"{API}/invites/accept", PUBLIC, people.accept_invite),
 ]
@@ -117,6 +120,7 @@ SOCKETS = [
         conversation(
             READ,
             hocuspocus.join,
+            activity=activity.of_documents,
             budget=lambda websocket: services(websocket).settings.collab_queue,
             frame_limit=lambda websocket: services(websocket).settings.collab_frame_limit,
         ),
@@ -126,6 +130,7 @@ SOCKETS = [
         conversation(
             READ,
             collab.join,
+            activity=activity.of_document,
             budget=lambda websocket: services(websocket).settings.collab_queue,
             subprotocol=SUBPROTOCOL,
             frame_limit=lambda websocket: services(websocket).settings.collab_frame_limit,
@@ -144,6 +149,7 @@ SOCKETS = [
         conversation(
             READ,
             terminals.look,
+            activity=activity.of_terminal,
             budget=lambda websocket: services(websocket).settings.terminal_queue,
         ),
     ),
@@ -163,9 +169,15 @@ def routes() -> list[BaseRoute]:
 
 
 def _route(endpoint: Endpoint) -> Route:
+    kind = None
+    if isinstance(endpoint.access, InWorkspace) and endpoint.method != "GET":
+        kind = activity.OF_ACTION.get(endpoint.access.action)
+
     @functools.wraps(endpoint.handler)
     async def guarded(request: Request) -> Response:
         await admit(request, endpoint.access)
+        if kind is not None:
+            services(request).activity.touch(request.path_params["workspace"], kind)
         return await endpoint.handler(request)
 
     return Route(endpoint.path, guarded, methods=[endpoint.method])
