@@ -50,6 +50,8 @@ class Faults(Hub):
         dies = self.dies if isinstance(request, WriteFile) else ""
         if dies == "before":
             self._die()
+        if self.cut:
+            raise AgentUnavailable  # it was there when the caller asked for it, and is no longer
         self._calls += 1
         try:
             answer = await agent.call(request)
