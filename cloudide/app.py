@@ -41,6 +41,7 @@ from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
 from cloudide.web.routes import routes
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Activity, Hold
+from cloudide.workspaces.activity import Activity, Hold, at_work
 from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
@@ -93,6 +94,16 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         lambda workspace: [
             *(Hold("task", name) for name in tasks.running(workspace)),
             *(Hold("terminal", command) for command in terminals.at_work(workspace)),
+        ],
+        lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
+    )
+    activity = Activity(
+        settings,
+        feed,
+        supervisor.running,
+        lambda workspace: [
+            *(Hold("task", name) for name in tasks.running(workspace)),
+            *at_work(terminals.list(workspace)),
         ],
         lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
     )

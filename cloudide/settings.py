@@ -90,6 +90,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workspaces_per_user: int = _option(20, "workspaces", "workspaces one person may own")
     stop_timeout: int = _option(5, "seconds", "time a workspace has to stop by itself")
     start_timeout: float = _option(60.0, "seconds", "time a workspace has to start")
+    idle_minutes: float = _option(
+        30.0, "minutes", "a workspace that nobody uses for so long is stopped; 0: never"
+    )
+    idle_warning_minutes: float = _option(2.0, "minutes", "how long before that people are warned")
     upload_limit: int = _option(512 * MIB, "bytes", "largest upload of a file or archive")
     unpack_limit: int = _option(2 * GIB, "bytes", "size of an archive's content")
     unpack_entries: int = _option(200_000, "entries", "files and folders in an archive")
@@ -124,6 +128,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"preview_url: {self.preview_url!r} is not the address of a site whose subdomains "
                 "lead here, such as https://preview.example.org (no path)."
             )
+        if not 0 <= self.idle_minutes < 1e6 or not 0 <= self.idle_warning_minutes < 1e6:
+            raise InvalidInput("idle_minutes and idle_warning_minutes are minutes, 0 or more.")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise InvalidInput("tls_certificate and tls_key go together; set both or neither.")
 

@@ -125,6 +125,8 @@ class _Page:
         for event in provided.feed.history(workspace):
             self._forward(event)
         self._send(provided.attendance.message(workspace))
+        stops_at = provided.activity.warning(workspace)
+        self._send({"type": "activity", "workspace": workspace, "stops_at": stops_at})
         self._send({"type": "ports", "workspace": workspace, **ports.message(provided, workspace)})
         if provided.terminals.known(workspace):
             terminals = provided.terminals.list(workspace)

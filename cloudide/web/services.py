@@ -22,6 +22,7 @@ from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
 from cloudide.web.attendance import Attendance
 from cloudide.web.live import LiveSockets
+from cloudide.workspaces.activity import Activity
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.store import Store
@@ -35,6 +36,7 @@ class Services:
     membership: Membership
     store: Store
     supervisor: Supervisor
+    activity: Activity
     runtime: Runtime
     images: StockImages
     agents: Agents

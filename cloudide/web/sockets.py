@@ -16,6 +16,7 @@ from cloudide.errors import CloudIDEError, TooLarge
 from cloudide.web.access import Access, admit_live
 from cloudide.web.services import services
 from cloudide.web.wire import Pace, Receive, wire_of
+from cloudide.workspaces.activity import Kind
 
 _log = structlog.get_logger(__name__)
 
@@ -33,11 +34,13 @@ def conversation(
     budget: Callable[[WebSocket], int],
     subprotocol: str | None = None,
     frame_limit: Callable[[WebSocket], int] = lambda _: CONTROL_FRAME_LIMIT,
+    activity: Callable[[Frame], Kind | None] | None = None,
 ) -> Callable[[WebSocket], Awaitable[None]]:
     """A websocket endpoint.
 
     `begin` joins whatever the socket is for and returns what to do with each frame and at the end.
-    `subprotocol` is echoed when the client offers it.
+    `subprotocol` is echoed when the client offers it. `activity` says of a message whether it keeps
+    the workspace alive.
     """
 
     async def endpoint(websocket: WebSocket) -> None:
@@ -53,7 +56,7 @@ def conversation(
             channel.close(error.close_code, error.message)
             return
         try:
-            await _converse(websocket, channel, begin, frame_limit(websocket))
+            await _converse(websocket, channel, begin, frame_limit(websocket), activity)
         finally:
             services(websocket).live.remove(socket)
 
@@ -61,7 +64,11 @@ def conversation(
 
 
 async def _converse(
-    websocket: WebSocket, channel: Channel, begin: Conversation, frame_limit: int
+    websocket: WebSocket,
+    channel: Channel,
+    begin: Conversation,
+    frame_limit: int,
+    activity: Callable[[Frame], Kind | None] | None,
 ) -> None:
     """Until the client goes; an error of one client's doing closes that client only."""
 
@@ -78,6 +85,9 @@ async def _converse(
         failed(error)
         return
 
+    if activity is not None:
+        receive = _noted(websocket, receive, activity)
+
     def bounded(frame: Frame) -> Awaitable[None] | None:
         if len(frame) > frame_limit:
             raise TooLarge(f"A message has {len(frame):,} bytes; the limit is {frame_limit:,}.")
@@ -89,3 +99,19 @@ async def _converse(
         await wire.ended()
     finally:
         await end()
+
+
+def _noted(
+    websocket: WebSocket, receive: Receive, activity: Callable[[Frame], Kind | None]
+) -> Receive:
+    """`receive`, with a note of what was somebody's doing and was not refused."""
+    touch = services(websocket).activity.touch
+    workspace: str = websocket.path_params["workspace"]
+
+    def noted(frame: Frame) -> Awaitable[None] | None:
+        answer = receive(frame)
+        if (kind := activity(frame)) is not None:
+            touch(workspace, kind)
+        return answer
+
+    return noted

@@ -40,6 +40,7 @@ class WorkspaceView(msgspec.Struct):
     role: str
     created_at: datetime
     error: str | None = None
+    stopped_by: str | None = None  # "idle": nobody used it
 
 
 class WorkspaceList(msgspec.Struct):

@@ -17,7 +17,8 @@ from cloudide.workspaces.lifecycle import Desired
 
 
 class Workspace(msgspec.Struct, frozen=True):
-    """One row. `error` is the sentence people are shown; `git_url` is what it is filled from."""
+    """One row. `error` is the sentence people are shown; `git_url` is what it is filled from.
+    `stopped_by` is "idle" when it is to be stopped because nobody used it."""
 
     id: str
     name: str
@@ -30,6 +31,7 @@ class Workspace(msgspec.Struct, frozen=True):
     desired: Desired
     generation: int
     error: str
+    stopped_by: str
     created_at: float
 
 
@@ -98,7 +100,15 @@ class Store:
             )
             return [(_workspace(row._mapping), Role(row.role)) for row in found]
 
-    async def want(self, id: str, desired: Desired, *, anew: bool = False, error: str = "") -> None:
+    async def want(
+        self,
+        id: str,
+        desired: Desired,
+        *,
+        anew: bool = False,
+        error: str = "",
+        stopped_by: str = "",
+    ) -> None:
         """Change what is wanted; `anew` asks for a new container."""
         async with self._database.begin() as db:
             await db.execute(
@@ -108,6 +118,7 @@ class Store:
                     desired_state=desired,
                     generation=workspaces.c.generation + (1 if anew else 0),
                     error=error,
+                    stopped_by=stopped_by,
                 )
             )
 
@@ -141,5 +152,6 @@ def _workspace(row: Mapping[Any, Any]) -> Workspace:
         desired=Desired(row["desired_state"]),
         generation=row["generation"],
         error=row["error"],
+        stopped_by=row["stopped_by"],
         created_at=row["created_at"],
     )

@@ -163,12 +163,14 @@ class Supervisor(Listener):
         self._keep(workspace)
         return workspace
 
-    async def want(self, id: str, desired: Desired, *, anew: bool = False) -> None:
+    async def want(
+        self, id: str, desired: Desired, *, anew: bool = False, stopped_by: str = ""
+    ) -> None:
         """Ask for another state. A restart is RUNNING with `anew`."""
         kept = self._find(id)
         if kept.workspace.desired is Desired.DELETED:
             raise Conflict("The workspace is being deleted.")
-        await self._store.want(id, desired, anew=anew)
+        await self._store.want(id, desired, anew=anew, stopped_by=stopped_by)
         kept.workspace = await self._store.get(id)
         kept.starts.clear()
         kept.error = ""
@@ -192,10 +194,20 @@ class Supervisor(Listener):
         }
         if kept.error:
             view["error"] = kept.error
+        if workspace.stopped_by:
+            view["stopped_by"] = workspace.stopped_by
         return view
 
     def states(self) -> list[State]:
         return [kept.state for kept in self._kept.values()]
+
+    def running(self) -> list[str]:
+        """The workspaces that run and are to run."""
+        return [
+            id
+            for id, kept in self._kept.items()
+            if kept.state is State.RUNNING and kept.workspace.desired is Desired.RUNNING
+        ]
 
     def exists(self, id: str) -> bool:
         return id in self._kept
