@@ -10,10 +10,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cloudide.errors import Denied, InvalidInput, Unavailable
+from cloudide.errors import CloudIDEError, Denied, InvalidInput, Unavailable
 from cloudide.identity.permissions import Action, Grant
 from cloudide.ports.sites import Target
 from cloudide.ports.visibility import NEEDED, Sharing, Visibility
+from cloudide.web import preview_pages
 from cloudide.web.access import Caller, grant_for
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
@@ -128,11 +129,13 @@ async def enter(request: Request) -> Response:
     caller: Caller | None = request.state.caller
     if caller is None:
         return RedirectResponse(f"/w/{quote(target.workspace)}", 303)
-    grant = await grant_for(request, caller.user, target.workspace)
     path = request.query_params.get("path", "/")
-    return RedirectResponse(
-        await _way_in(request, grant, caller, path), 303, {"Cache-Control": "no-store"}
-    )
+    try:
+        grant = await grant_for(request, caller.user, target.workspace)
+        way = await _way_in(request, grant, caller, path)
+    except CloudIDEError as error:
+        return preview_pages.page(error.status, error.title, error.message)
+    return RedirectResponse(way, 303, {"Cache-Control": "no-store"})
 
 
 async def _way_in(request: Request, grant: Grant, caller: Caller, path: str) -> str:
