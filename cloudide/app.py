@@ -40,7 +40,6 @@ from cloudide.web.preview import Previews
 from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
 from cloudide.web.routes import routes
 from cloudide.web.services import Services
-from cloudide.workspaces.activity import Activity, Hold
 from cloudide.workspaces.activity import Activity, Hold, at_work
 from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
@@ -73,7 +72,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     store = Store(database, settings.workspaces_per_user)
     rooms = Rooms(agents, journal, settings)
     history = History(journal, settings.history_days)
-    terminals = Terminals(agents, settings)
+    terminals = Terminals(agents, settings, _key(settings.data_dir / "terminals.key"))
     openings = Openings(agents)
     visibilities = Visibilities(database, settings.preview_link_days)
     tunnels = Tunnels(agents)
@@ -86,16 +85,6 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     tasks.on_change = lambda workspace, run: feed.publish("tasks", workspace, {"runs": [run]})
     tasks.open_preview = lambda workspace, task, port: feed.publish(
         "task_ready", workspace, {"task": task, "port": port}
-    )
-    activity = Activity(
-        settings,
-        feed,
-        supervisor.running,
-        lambda workspace: [
-            *(Hold("task", name) for name in tasks.running(workspace)),
-            *(Hold("terminal", command) for command in terminals.at_work(workspace)),
-        ],
-        lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
     )
     activity = Activity(
         settings,
@@ -183,6 +172,14 @@ def application(services: Services, previews: Previews) -> Starlette:
 def _with_ca_bundle(settings: Settings) -> Settings:
     bundle = settings.ca_bundle or os.environ.get("SSL_CERT_FILE", "")
     return msgspec.structs.replace(settings, ca_bundle=bundle)
+
+
+def _key(file: Path) -> bytes:
+    """A secret of this server that outlives it."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_bytes(secrets.token_bytes(32))
+    return file.read_bytes()
 
 
 def _instance(data_dir: Path) -> str:

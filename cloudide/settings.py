@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     history_days: int = _option(30, "days", "how far back the history of documents goes")
     terminal_scrollback: int = _option(1 * MIB, "bytes", "output a terminal keeps for replay")
     terminal_queue: int = _option(512 * KIB, "bytes", "queue for one viewer, then a resync")
+    terminal_recording: int = _option(8 * MIB, "bytes", "largest recording of a terminal")
     terminals_per_workspace: int = _option(32, "terminals", "terminals open in one workspace")
     tasks_per_workspace: int = _option(32, "tasks", "tasks that run in one workspace at a time")
     task_output: int = _option(1 * MIB, "bytes", "output of a task that is kept, its end")

@@ -30,7 +30,7 @@ BUILD = ROOT / ".build"
 BIN = ROOT / ".venv" / "bin"
 FRONTEND = ROOT / "frontend"
 BENCH = ROOT / "bench"
-YJS_TESTS = ROOT / "tests" / "yjs"
+NPM_TESTS = ROOT / "tests" / "yjs", ROOT / "tests" / "xterm"
 BUILT_FRONTEND = ROOT / "cloudide" / "web" / "dist"
 DEFAULT_SOCKET = "/var/run/docker.sock"
 PID_FILES = {
@@ -71,7 +71,8 @@ def main(mode: str, arguments: list[str]) -> int:
     build_frontend(node_path)
     os.environ["PATH"] = os.pathsep.join([*node_path, str(BIN), PATH])
     if mode == "test":
-        install_modules(os.environ["PATH"], YJS_TESTS)
+        for folder in NPM_TESTS:
+            install_modules(os.environ["PATH"], folder)
     if mode == "serve":
         sys.stdout.flush()
         os.execv(BIN / "cloudide", ["cloudide", "serve", *arguments])  # noqa: S606
@@ -187,6 +188,9 @@ def install_packages(*, browser: bool, engine: bool, compiler: bool = False) -> 
         needed += [] if find("g++") else ["g++"]
     if browser and not find("ip"):
         needed.append("iproute2")  # tests make hosts of their own in network namespaces
+    if browser:  # full-screen programs that terminals are tested with
+        programs = {"vim": "vim-tiny", "less": "less", "htop": "htop", "top": "procps"}
+        needed += [package for name, package in programs.items() if not find(name, package)]
     # These two improve a machine that could do without: isolation, and base images without a
     # registry. They are not worth stopping an ordinary user for.
     helpful = [] if find("iptables") else ["iptables"]

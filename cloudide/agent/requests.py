@@ -116,6 +116,10 @@ class Workspace:
                 return protocol.Terminals(self.terminals.list())
             case protocol.ResizeTerminal(terminal_id, cols, rows):
                 self.terminals.get(terminal_id).resize(cols, rows)
+            case protocol.ReplayTerminal(terminal_id):
+                self.terminals.get(terminal_id).replay()
+            case protocol.KeepRecord(terminal_id, record):
+                self.terminals.get(terminal_id).record = record
             case protocol.CloseTerminal(terminal_id):
                 await self.terminals.close(terminal_id)
             case protocol.AttachTerminal(terminal_id, stream):

@@ -6,6 +6,7 @@ import os
 import sys
 
 from cloudide.agent.failures import Refused
+from cloudide.agent.shell import language
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh", "/bin/ash")
@@ -34,7 +35,7 @@ class User:
             for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "LD_LIBRARY_PATH"):
                 environment.pop(name, None)
         environment.setdefault("PATH", PATH)
-        environment.setdefault("LANG", "C.UTF-8")
+        environment["LANG"] = language(environment)
         environment |= {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
         environment["SHELL"] = self.shell[0]
         return environment

@@ -170,6 +170,13 @@ class Agent:
         """
         return await self.open(lambda stream: protocol.AttachTerminal(terminal_id, stream))
 
+    async def replay_terminal(self, terminal_id: str) -> None:
+        """Have `replay`, the past and `ready` sent once more on the terminal's stream."""
+        await self.call(protocol.ReplayTerminal(terminal_id))
+
+    async def keep_record(self, terminal_id: str, record: str) -> None:
+        await self.call(protocol.KeepRecord(terminal_id, record))
+
     async def resize_terminal(self, terminal_id: str, cols: int, rows: int) -> None:
         await self.call(protocol.ResizeTerminal(terminal_id, cols, rows))
 

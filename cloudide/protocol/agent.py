@@ -18,7 +18,8 @@ unguessable id minted by the server; the agent then dials a second websocket at 
 on the same Unix socket, with the same token, and the kernel does the flow control. On a stream
 binary frames are bytes, text frames are JSON control messages (`StreamMessage`), tagged by `type`:
 
-    terminal   agent → server: `replay`, ring bytes, `ready`, live bytes, …, `exit`; then it closes
+    terminal   agent → server: `replay`, the past, `ready`, live bytes, …, `exit`; then it closes.
+               For each `ReplayTerminal`: `replay`, the past, `ready` once more, among live bytes
                server → agent: input bytes
     execute    agent → server: output bytes, each frame prefixed by 0x01 (stdout) or 0x02 (stderr),
                then `exit`; server → agent: stdin bytes, then `eof`; `signal` whenever it likes
@@ -44,7 +45,7 @@ from typing import Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
 
 SOCKET_NAME = "agent.sock"  # both lie in the directory that the container sees
@@ -125,6 +126,11 @@ class Exit(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TerminalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`cwd`: where its program was started, relative to the root. `directory`: the absolute path
+    where the foreground program is (OSC 7, or its working directory). `foreground`: its command
+    line, "" while that is the terminal's own program. `bells` counts. `record`: see `KeepRecord`.
+    """
+
     id: str
     cols: int
     rows: int
@@ -133,6 +139,10 @@ class TerminalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int
     title: str = ""
     exit: Exit | None = None
+    directory: str = ""
+    foreground: str = ""
+    bells: int = 0
+    record: str = ""
 
 
 class Port(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -289,10 +299,10 @@ class Delete(Message, frozen=True, tag="delete"):
 
 
 class CreateTerminal(Message, frozen=True, tag="terminal.create"):
-    """Start the user's own shell (no `command`) or a command on a new pseudo-terminal.
+    """Start the user's own login shell (no `command`) or a command on a new pseudo-terminal.
 
-    The shell is not a login shell: `/etc/profile` would replace the PATH that the image sets.
-    `cwd` is relative to the workspace root. `id` is minted by the server.
+    `cwd` is relative to the workspace root. `id` is minted by the server. `scrollback`: bytes of
+    output that are kept. `record`: see `KeepRecord`.
     """
 
     id: str
@@ -301,6 +311,8 @@ class CreateTerminal(Message, frozen=True, tag="terminal.create"):
     command: list[str] = []
     cwd: str = ""
     env: dict[str, str] = {}
+    scrollback: int = 1024 * 1024
+    record: str = ""
 
 
 class ListTerminals(Message, frozen=True, tag="terminal.list"):
@@ -316,6 +328,19 @@ class AttachTerminal(Message, frozen=True, tag="terminal.attach"):
     stream: str
 
 
+class ReplayTerminal(Message, frozen=True, tag="terminal.replay"):
+    """Send `replay`, the past and `ready` again on the terminal's stream."""
+
+    id: str
+
+
+class KeepRecord(Message, frozen=True, tag="terminal.record"):
+    """Keep what the server wants to know of a terminal after it has restarted; it is sealed."""
+
+    id: str
+    record: str
+
+
 class ResizeTerminal(Message, frozen=True, tag="terminal.resize"):
     id: str
     cols: int
@@ -323,7 +348,7 @@ class ResizeTerminal(Message, frozen=True, tag="terminal.resize"):
 
 
 class CloseTerminal(Message, frozen=True, tag="terminal.close"):
-    """HUP, CONT, TERM, then KILL to the process group; forget the terminal."""
+    """HUP, CONT, TERM, then KILL to all that runs on the terminal; forget it."""
 
     id: str
 
@@ -437,6 +462,8 @@ RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     CreateTerminal: TerminalInfo,
     ListTerminals: Terminals,
     AttachTerminal: Done,
+    ReplayTerminal: Done,
+    KeepRecord: Done,
     ResizeTerminal: Done,
     CloseTerminal: Done,
     Execute: Done,
@@ -460,6 +487,8 @@ Request = (
     | CreateTerminal
     | ListTerminals
     | AttachTerminal
+    | ReplayTerminal
+    | KeepRecord
     | ResizeTerminal
     | CloseTerminal
     | Execute
@@ -528,7 +557,10 @@ AgentMessage = Hello | Reply | FilesChanged | TerminalChanged | TerminalRemoved 
 
 
 class Replay(Message, frozen=True, tag="replay"):
-    """What follows until `ready` is the past. `lost` bytes before it are no longer kept."""
+    """What follows until `ready` shows a terminal that was just reset what the others see.
+
+    `lost` bytes before it are no longer kept.
+    """
 
     cols: int
     rows: int

@@ -4,49 +4,55 @@ from __future__ import annotations
 
 import re
 
-# ECMA-48: control strings (DCS, OSC, SOS, PM, APC) end with ST, as xterm has it also with BEL;
-# CAN and SUB abort them. They may be long (images); every other sequence is short.
-_STRING = re.compile(rb"\x1b[\]PX^_][^\x07\x18\x1a\x1b]*(?:\x07|\x18|\x1a|\x1b\\|(?=\x1b)|\Z)")
+from cloudide.protocol.modes import STRING, Modes, last_screen
+from cloudide.protocol.queries import without_queries
+
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])")
 SEQUENCE_LIMIT = 256  # bytes
-TITLE_LIMIT = 256  # characters
-_TITLE = re.compile(rb"\x1b\][02];([^\x07\x18\x1a\x1b]{0,1024})(?:\x07|\x1b\\)")
+LINE_LIMIT = 4096  # bytes within which the end of a line is looked for
 
 
 class Scrollback:
     """The last `limit` bytes, starting between characters and escape sequences.
 
-    Invariant: `content` begins where a terminal is in its ground state.
+    Invariant: `content` begins where a terminal is in its ground state, and `modes` are the
+    terminal's there.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.content = bytearray()
         self.lost = 0  # bytes that came before
+        self.modes = Modes()
 
     def append(self, data: bytes) -> None:
         self.content += data
         # A quarter is let run over, so that cutting costs little for each byte.
         if len(self.content) > self.limit + self.limit // 4:
-            self._drop(safe_cut(self.content, len(self.content) - self.limit))
+            self._drop(_cut(self.content, len(self.content) - self.limit))
+
+    def replay(self) -> bytes:
+        """What shows a terminal that was just reset what the others see, as far as is known.
+
+        Nothing in it makes an emulator answer or ring.
+        """
+        return self.modes.restore() + without_queries(self.content)
+
+    @property
+    def needs_redraw(self) -> bool:
+        """Whether a program draws the whole screen and began to before the content begins."""
+        return bool(self.lost and self.modes.full_screen and last_screen(self.content) is None)
 
     def _drop(self, count: int) -> None:
+        self.modes.scan(self.content[:count])
         del self.content[:count]
         self.lost += count
 
-    def restart(self, lost: int) -> None:
-        """Forget everything; what comes next is preceded by `lost` bytes that nobody has."""
-        self.content.clear()
-        self.lost = lost
 
-    def title(self, fresh: int) -> str | None:
-        """The last title that was set within the last `fresh` bytes (OSC 0 and 2), if any."""
-        tail = self.content[-(fresh + 1100) :]
-        found = [*_TITLE.finditer(tail)]
-        if not found or found[-1].end() <= len(tail) - fresh:
-            return None
-        text = found[-1][1].decode(errors="replace")
-        return "".join(c for c in text if c.isprintable())[:TITLE_LIMIT]
+def _cut(content: bytearray, at: int) -> int:
+    """Where to cut: after a line where one ends soon, so that the cursor is in the first column."""
+    line = content.find(b"\n", at, at + LINE_LIMIT) + 1
+    return line if line and safe_cut(content, line) == line else safe_cut(content, at)
 
 
 def safe_cut(content: bytes | bytearray, at: int) -> int:
@@ -54,7 +60,7 @@ def safe_cut(content: bytes | bytearray, at: int) -> int:
 
     `content` starts in the ground state.
     """
-    for match in _STRING.finditer(content):
+    for match in STRING.finditer(content):
         if match.start() >= at:
             break
         if match.end() > at:

@@ -20,6 +20,7 @@ from cloudide.agents import Agent, Agents, hub
 from cloudide.errors import AgentUnavailable, CloudIDEError
 from cloudide.protocol.agent import (
     CONTROL_FRAME_LIMIT,
+    PROTOCOL_VERSION,
     STREAM_FRAME_LIMIT,
     Call,
     Change,
@@ -61,7 +62,7 @@ class Impostor:
 
     async def hello(self) -> ClientConnection:
         connection = await self.dial()
-        await connection.send(encode(Hello(1, "boot", "user", 1000)))
+        await connection.send(encode(Hello(PROTOCOL_VERSION, "boot", "user", 1000)))
         return connection
 
     async def call(self, connection: ClientConnection) -> Call:
@@ -104,7 +105,7 @@ async def test_unknown_paths_and_streams_are_refused(impostor: Impostor, path: s
     assert refused.value.response.status_code == 404
 
 
-HELLO = encode(Hello(1, "boot", "user", 1000))
+HELLO = encode(Hello(PROTOCOL_VERSION, "boot", "user", 1000))
 FRAMES: dict[str, bytes | str] = {
     "not msgpack": b"\xc1",
     "empty": b"",
@@ -152,7 +153,7 @@ async def test_a_malformed_hello_closes(heard: Recorder, impostor: Impostor, hel
 
 async def test_another_protocol_version_is_refused(heard: Recorder, impostor: Impostor) -> None:
     connection = await impostor.dial()
-    await connection.send(encode(Hello(2, "boot", "user", 1000)))
+    await connection.send(encode(Hello(PROTOCOL_VERSION + 1, "boot", "user", 1000)))
     await closed(connection)
     assert connection.close_code == 1008
     assert heard.connections == []

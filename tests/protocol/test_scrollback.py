@@ -45,11 +45,3 @@ def test_a_string_without_an_end_is_not_kept_for_ever() -> None:
     scrollback = Scrollback(1000)
     scrollback.append(b"\x1bP" + b"x" * 5000)
     assert len(scrollback.content) <= 1250
-
-
-def test_titles() -> None:
-    scrollback = Scrollback(1000)
-    scrollback.append(b"\x1b]0;one\x07\x1b]2;t\xc3\xa4o\x1b\\")
-    assert scrollback.title(len(scrollback.content)) == "täo"
-    scrollback.append(b"more\x07")
-    assert scrollback.title(5) is None

@@ -1,0 +1,67 @@
+"""Programs on real terminals: whoever comes late, or fell behind, sees what the others see."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from shared import Screen, Shared, shared
+
+from screens import DUMP, screens, seen  # isort: skip
+
+LINES = "".join(f"line {n}: the quick brown fox jumps over {n * n} dogs\n" for n in range(400))
+VIM = ["vi", "-u", "NONE", "-i", "NONE", "-N", "-n", "lines.txt"]
+# The program, keys until enough is lost, and keys that show something at the end.
+PROGRAMS = {
+    "vim": (VIM, b"\x06\x02", b":echo 'it is ' . 6 * 7\r", b"it is 42"),
+    "less": (["less", "-+X", "-S", "lines.txt"], b" b", b"399g=", b"lines 399"),
+    "htop": (["htop", "--delay=100"], b"\x1b[B\x1b[A", b"/", b"Search:"),
+    "top": (["top", "-d", "100"], b"z", b"L", b"Locate string "),
+}
+
+
+def frames(output: bytes) -> list[int]:
+    """How many lines the frames of top have ended that have begun in `output`."""
+    return [frame.count(b"\r\n") for frame in output.split(b"\x1b[H")[1:]]
+
+
+async def same(*of: Screen) -> None:
+    first, *others = [job[0] for job in await screens(*([s.output, DUMP] for s in of))]
+    for other in others:
+        assert seen(other) == seen(first)
+
+
+async def lose(sharing: Shared, screen: Screen, id: str, keys: bytes) -> None:
+    """Type until the agent has dropped the beginning."""
+    async with asyncio.timeout(60):
+        while len(screen.output) < 60_000:
+            before = len(screen.output)
+            await screen.type(keys)
+            await screen.until(lambda s, before=before: len(s.output) > before)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_a_program_whose_start_is_lost_is_drawn_again(tmp_path: Path, name: str) -> None:
+    command, keys, last, wanted = PROGRAMS[name]
+    program = shutil.which(command[0])
+    assert program is not None, f"{command[0]} is not installed; `make test` sees to that."
+    async with shared(tmp_path, terminal_scrollback=10_000) as sharing:
+        (sharing.link.root / "lines.txt").write_text(LINES)
+        id = await sharing.open(program, *command[1:])
+        first = sharing.look(id)
+        await first.ready()
+        await first.until(lambda screen: len(screen.output) > 500)
+        await lose(sharing, first, id, keys)
+        late = sharing.look(id, "bob")
+        await late.ready()
+        # What is typed now is drawn by both; before it, the program has drawn everything anew.
+        shown = len(late.output)
+        await late.until(lambda screen: len(screen.output) > shown + 500)
+        if name == "top":  # throws away what is typed while it draws; twice, at each size
+            await late.until(lambda screen: frames(screen.output[shown:])[-2:] == [23, 23])
+        await first.type(last)
+        await first.shows(wanted)
+        await late.shows(wanted)
+        await same(first, late)
