@@ -17,6 +17,8 @@ user = typer.Typer(no_args_is_help=True, help="People who use this server.")
 cli.add_typer(user, name="user")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept.")]
+ServerUrl = Annotated[str | None, typer.Option(help="The server; or CLOUDIDE_URL.")]
+Token = Annotated[str | None, typer.Option(help="An API token; or CLOUDIDE_TOKEN.")]
 PublicUrl = Annotated[str | None, typer.Option(help="The one URL people use.")]
 
 
@@ -50,6 +52,41 @@ def settings() -> None:
 
     for name, default, unit, help in describe():
         typer.echo(f"CLOUDIDE_{name.upper():28} {default!s:24} {unit:14} {help}")
+
+
+@cli.command("port-forward")
+def port_forward(
+    workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
+    ports: Annotated[list[str], typer.Argument(help="PORT, or PORT:LOCAL; several are fine.")],
+    url: ServerUrl = None,
+    token: Token = None,
+) -> None:
+    """Let local TCP ports lead to ports of a workspace, until interrupted."""
+    from cloudide.cli.forward import port_forward as run
+
+    _run(lambda: run(workspace, ports, url, token))
+
+
+@cli.command("exec", context_settings={"allow_interspersed_args": False})
+def execute(
+    workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
+    command: Annotated[list[str], typer.Argument(help="The program and its arguments.")],
+    cwd: Annotated[str, typer.Option(help="Folder to run it in, below the workspace's.")] = "",
+    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be repeated.")] = None,
+    url: ServerUrl = None,
+    token: Token = None,
+) -> None:
+    """Run a program in a workspace: input, outputs, signals and exit code are as of one here."""
+    from cloudide.cli.execute import execute as run
+
+    code = 0
+
+    def work() -> None:
+        nonlocal code
+        code = run(workspace, command, cwd=cwd, environment=env or [], url=url, token=token)
+
+    _run(work)
+    raise typer.Exit(code)
 
 
 @user.command("sign-in")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
 from cloudide.errors import CloudIDEError, Denied, InvalidInput, Unavailable
@@ -53,7 +53,7 @@ class Way(msgspec.Struct):
     url: str
 
 
-def target_of(request: Request) -> Target:
+def target_of(request: HTTPConnection) -> Target:
     """The port that a path names. Raises: InvalidInput: it is none."""
     text = request.path_params["port"]
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):

@@ -29,6 +29,7 @@ from cloudide.web.ports import LINK_PATH, SIGN_IN_PATH, WAIT_PATH, local_path
 from cloudide.web.preview_door import Door, from_elsewhere, is_page
 from cloudide.web.preview_socket import converse
 from cloudide.web.services import Services
+from cloudide.workspaces.activity import Kind
 
 _log = structlog.get_logger(__name__)
 
@@ -232,6 +233,7 @@ class Previews:
             await send(message)
 
         self._exchanges.add(exchange)
+        self._provided.activity.touch(target.workspace, Kind.PREVIEW)
         try:
             await self._stream(request, sending, target, exchange)
             return
@@ -363,6 +365,7 @@ class Previews:
             return
         exchange = Exchange(connection, target)
         self._exchanges.add(exchange)
+        self._provided.activity.touch(target.workspace, Kind.PREVIEW)
         try:
             await self._upgrade(connection, receive, send, target, exchange)
         finally:

@@ -27,6 +27,7 @@ from cloudide.web import (
     pages,
     people,
     ports,
+    relays,
     session,
     tasks,
     terminals,
@@ -34,6 +35,7 @@ from cloudide.web import (
 )
 from cloudide.web.access import Access, InWorkspace, Public, SignedIn, admit
 from cloudide.web.openapi import Handler
+from cloudide.web.relays import relay
 from cloudide.web.services import services
 from cloudide.web.sockets import conversation
 
@@ -153,6 +155,8 @@ SOCKETS = [
             budget=lambda websocket: services(websocket).settings.terminal_queue,
         ),
     ),
+    WebSocketRoute(f"{WORKSPACE}/ports/{{port}}/tunnel", relay(relays.tunnel)),
+    WebSocketRoute(f"{WORKSPACE}/exec", relay(relays.execute)),
 ]
 
 

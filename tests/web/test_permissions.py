@@ -66,6 +66,8 @@ SOCKETS: dict[str, set[str]] = {
     f"{WORKSPACE}/collab": MEMBERS,
     f"{WORKSPACE}/collab/{{path:path}}": MEMBERS,
     f"{WORKSPACE}/terminals/{{terminal}}": MEMBERS,
+    f"{WORKSPACE}/ports/{{port}}/tunnel": EDITORS,
+    f"{WORKSPACE}/exec": EDITORS,
 }
 # These end or replace the container, so that they are tried on a workspace of their own.
 ENDING = {
@@ -181,11 +183,19 @@ async def test_sockets(people: People, filled: dict[str, str], role: str) -> Non
                 await socket.send(b"\x07missing\x02\x00\x00")  # a document, and any token
                 assert (await socket.recv())[:10] == b"\x07missing\x02\x01"  # there is none
             continue
+        if path.endswith("/exec") and role in allowed:
+            async with people[role].socket(target) as socket:
+                await socket.send('{"type":"start","argv":["true"]}')
+                assert json.loads(await socket.recv()) == {"type": "exit", "code": 0}
+            continue
         code, said = await first_word(people[role], target)
-        if role in allowed:
+        if path.endswith("/tunnel") and role in allowed:
+            assert (code, said) == (4404, "Nothing listens on port 3000.")
+        elif role in allowed:
             assert code is None, (path, said)
         else:
-            assert code == (4401 if role == "anonymous" else 4404), (path, said)
+            refusal = {"anonymous": 4401, "stranger": 4404}.get(role, 4403)
+            assert code == refusal, (path, said)
 
 
 async def test_a_stranger_hears_nothing_of_a_workspace_over_the_pages_socket(
