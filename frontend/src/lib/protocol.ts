@@ -39,6 +39,8 @@ export interface Workspace {
   state: WorkspaceState;
   desired_state: string;
   error?: string | null;
+  /** "idle": nobody used it. */
+  stopped_by?: string | null;
   owner: string;
   owner_name?: string;
   role: Role;
@@ -76,6 +78,76 @@ export interface TerminalInfo {
   viewers: number;
   exit?: TerminalExit | null;
 }
+
+/* ── tasks: /api/v1/workspaces/{id}/tasks and task-runs ─────────────────────────────────────────── */
+
+export type TaskState =
+  | 'waiting'
+  | 'running'
+  | 'passed'
+  | 'failed'
+  | 'stopped'
+  | 'skipped'
+  | 'cancelled'
+  | 'interrupted';
+
+export interface TaskExit {
+  code?: number;
+  signal?: number;
+}
+
+/** `cpu_seconds` of the command and those it waited for; `peak_memory` in bytes, of all. */
+export interface TaskMeasures {
+  seconds?: number;
+  cpu_seconds?: number;
+  peak_memory?: number;
+}
+
+export interface TaskRun extends TaskMeasures {
+  id: string;
+  task: string;
+  batch: string;
+  state: TaskState;
+  person: string;
+  background: boolean;
+  created_at: string;
+  lost: number;
+  started_at?: string;
+  ready?: boolean;
+  port?: number;
+  detail?: string;
+  exit?: TaskExit;
+  previous?: TaskMeasures & { id: string; state: TaskState };
+}
+
+export interface Task {
+  name: string;
+  source: string;
+  command: string[] | string;
+  cwd: string;
+  depends_on: string[];
+  inputs: string[];
+  background: boolean;
+  last?: TaskRun | null;
+}
+
+/** `line` counts from 1; 0 where it is not known. */
+export interface TaskProblem {
+  file: string;
+  message: string;
+  line: number;
+}
+
+export interface TaskList {
+  tasks: Task[];
+  problems: TaskProblem[];
+}
+
+/** WS …/task-runs/{run}; bytes come between `replay` and `ready`, and after that as they are printed. */
+export type TaskRunControl =
+  | { type: 'replay'; lost: number }
+  | { type: 'ready' }
+  | { type: 'ended'; run: TaskRun };
 
 export interface Member {
   id: string;
@@ -158,6 +230,9 @@ export type LiveEvent =
   | { type: 'presence'; workspace: string; people: Person[] }
   | FilesEvent
   | { type: 'terminals'; workspace: string; terminals: TerminalInfo[] }
+  | { type: 'tasks'; workspace: string; runs: TaskRun[] }
+  | { type: 'task_ready'; workspace: string; task: string; port: number }
+  | { type: 'activity'; workspace: string; stops_at: string | null }
   | { type: 'error'; workspace?: string | null; detail: string }
   | { type: 'pong' };
 

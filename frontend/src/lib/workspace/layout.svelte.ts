@@ -5,7 +5,11 @@ interface Sizes {
   panel: number;
   sideOpen: boolean;
   panelOpen: boolean;
+  view: PanelView;
 }
+
+/** What the panel below the editor shows. */
+export type PanelView = 'terminals' | 'tasks';
 
 const SIDE = { least: 150, most: 560 };
 const PANEL = { least: 90, leave: 160 };
@@ -16,6 +20,7 @@ export class Layout {
   panel = $state(260);
   sideOpen = $state(true);
   panelOpen = $state(true);
+  view = $state<PanelView>('terminals');
   readonly #key: string;
 
   constructor(workspace: string) {
@@ -26,6 +31,7 @@ export class Layout {
     this.panel = sizes.panel ?? Math.round(Math.min(300, window.innerHeight * 0.34));
     this.sideOpen = narrow ? false : (sizes.sideOpen ?? true);
     this.panelOpen = sizes.panelOpen ?? true;
+    this.view = sizes.view ?? 'terminals';
   }
 
   resizeSide(width: number): void {
@@ -49,8 +55,19 @@ export class Layout {
     this.#remember();
   }
 
+  /** Whether the panel is open and shows this. */
+  shows(view: PanelView): boolean {
+    return this.panelOpen && this.view === view;
+  }
+
+  /** Opens the panel with this in it. */
+  show(view: PanelView): void {
+    this.view = view;
+    this.togglePanel(true);
+  }
+
   #remember(): void {
-    const { side, panel, sideOpen, panelOpen } = this;
-    remember(this.#key, { side, panel, sideOpen, panelOpen } satisfies Sizes);
+    const { side, panel, sideOpen, panelOpen, view } = this;
+    remember(this.#key, { side, panel, sideOpen, panelOpen, view } satisfies Sizes);
   }
 }

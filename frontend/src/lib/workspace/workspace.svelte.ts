@@ -4,6 +4,7 @@ import { live, type PageEvent } from '../live/events.svelte';
 import { CloseCode, type Person, type TerminalInfo, type Workspace } from '../protocol';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
+import { Tasks } from '../tasks/tasks.svelte';
 import { Terminals } from '../terminal/terminals.svelte';
 import { Progress } from '../workspaces/creation.svelte';
 import { act, type WorkspaceAction } from '../workspaces/workspaces.svelte';
@@ -18,6 +19,9 @@ export class OpenWorkspace {
   readonly tree: FileTree;
   readonly documents: Documents;
   readonly terminals: Terminals;
+  readonly tasks: Tasks;
+  /** When it stops because nobody uses it, once that is near. */
+  stopsAt = $state<string | null>(null);
   readonly progress = new Progress();
   readonly running = $derived(this.workspace?.state === 'running');
   readonly writable = $derived(this.workspace !== null && this.workspace.role !== 'viewer');
@@ -26,6 +30,7 @@ export class OpenWorkspace {
     this.tree = new FileTree(id);
     this.documents = new Documents(id);
     this.terminals = new Terminals(id);
+    this.tasks = new Tasks(id);
   }
 
   /** Loads and follows the workspace until the answer is called. */
@@ -85,7 +90,21 @@ export class OpenWorkspace {
         if (event.workspace === this.id) this.people = event.people;
         return;
       case 'files':
-        if (event.workspace === this.id) this.tree.take(event);
+        if (event.workspace !== this.id) return;
+        this.tree.take(event);
+        if (this.running) this.tasks.files(event);
+        return;
+      case 'tasks':
+        if (event.workspace === this.id) this.tasks.take(event.runs);
+        return;
+      case 'task_ready':
+        if (event.workspace === this.id) this.#preview(event.task, event.port);
+        return;
+      case 'activity':
+        if (event.workspace === this.id) this.stopsAt = event.stops_at;
+        return;
+      case 'reconnected':
+        if (this.running) void this.tasks.load();
         return;
       case 'terminals':
         if (event.workspace === this.id) this.#takeTerminals(event.terminals);
@@ -95,6 +114,22 @@ export class OpenWorkspace {
         if (event.workspace === this.id) void this.load();
         return;
     }
+  }
+
+  /** Somebody is there: the time without use begins anew. */
+  async keepRunning(): Promise<void> {
+    try {
+      await request('POST', workspaceUrl(this.id, '/activity'));
+    } catch (error) {
+      toasts.error(error, 'Not kept running');
+    }
+  }
+
+  /** A task serves something: who started it in this page sees it, if the browser lets it open. */
+  #preview(task: string, port: number): void {
+    const url = workspaceUrl(this.id, `/ports/${port}/open`);
+    if (this.tasks.isMine(task) && window.open(url, '_blank') !== null) return;
+    toasts.info(`${task} is ready on port ${port}.`, { label: 'Open preview', run: () => window.open(url, '_blank') });
   }
 
   #takeTerminals(list: TerminalInfo[]): void {
@@ -115,8 +150,10 @@ export class OpenWorkspace {
     const before = this.workspace;
     this.workspace = workspace;
     this.refused = '';
+    if (workspace.state !== 'running') this.stopsAt = null;
     if (workspace.state === 'running' && before?.state !== 'running') {
       void this.tree.reload();
+      void this.tasks.load();
       if (before) {
         this.progress.clear();
         this.documents.reconnect();
