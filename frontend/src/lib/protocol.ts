@@ -149,6 +149,21 @@ export type TaskRunControl =
   | { type: 'ready' }
   | { type: 'ended'; run: TaskRun };
 
+export type PortVisibility = 'private' | 'members' | 'public';
+
+/** A port that a program listens on (`open`), or that is shared; `url` is "" where previews have no address. */
+export interface PortInfo {
+  port: number;
+  open: boolean;
+  visibility: PortVisibility;
+  url: string;
+  process?: string;
+  pid?: number;
+  expires_at?: string;
+  /** The public link, once: in the answer that made it. */
+  link?: string;
+}
+
 export interface Member {
   id: string;
   name: string;
@@ -230,6 +245,7 @@ export type LiveEvent =
   | { type: 'presence'; workspace: string; people: Person[] }
   | FilesEvent
   | { type: 'terminals'; workspace: string; terminals: TerminalInfo[] }
+  | { type: 'ports'; workspace: string; ports: PortInfo[] }
   | { type: 'tasks'; workspace: string; runs: TaskRun[] }
   | { type: 'task_ready'; workspace: string; task: string; port: number }
   | { type: 'activity'; workspace: string; stops_at: string | null }

@@ -1,7 +1,8 @@
 import { Documents } from '../editor/documents.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
-import { CloseCode, type Person, type TerminalInfo, type Workspace } from '../protocol';
+import { CloseCode, type Person, type PortInfo, type TerminalInfo, type Workspace } from '../protocol';
+import { Ports } from '../ports/ports.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
 import { Tasks } from '../tasks/tasks.svelte';
@@ -20,6 +21,7 @@ export class OpenWorkspace {
   readonly documents: Documents;
   readonly terminals: Terminals;
   readonly tasks: Tasks;
+  readonly ports: Ports;
   /** When it stops because nobody uses it, once that is near. */
   stopsAt = $state<string | null>(null);
   readonly progress = new Progress();
@@ -31,6 +33,7 @@ export class OpenWorkspace {
     this.documents = new Documents(id);
     this.terminals = new Terminals(id);
     this.tasks = new Tasks(id);
+    this.ports = new Ports(id);
   }
 
   /** Loads and follows the workspace until the answer is called. */
@@ -97,6 +100,9 @@ export class OpenWorkspace {
       case 'tasks':
         if (event.workspace === this.id) this.tasks.take(event.runs);
         return;
+      case 'ports':
+        if (event.workspace === this.id) this.#takePorts(event.ports);
+        return;
       case 'task_ready':
         if (event.workspace === this.id) this.#preview(event.task, event.port);
         return;
@@ -130,6 +136,18 @@ export class OpenWorkspace {
     const url = workspaceUrl(this.id, `/ports/${port}/open`);
     if (this.tasks.isMine(task) && window.open(url, '_blank') !== null) return;
     toasts.info(`${task} is ready on port ${port}.`, { label: 'Open preview', run: () => window.open(url, '_blank') });
+  }
+
+  /** What a program opens is offered to those who may see it; what a task opens it tells itself. */
+  #takePorts(list: PortInfo[]): void {
+    const opened = this.ports.take(list).filter((port) => port.url && (this.writable || port.visibility !== 'private'));
+    const [first] = opened;
+    if (!first || this.tasks.active.length > 0) return;
+    if (opened.length > 1) toasts.info(`Ports ${opened.map((port) => port.port).join(', ')} opened.`);
+    else {
+      const run = (): void => void window.open(this.ports.entrance(first.port), '_blank', 'noreferrer');
+      toasts.info(`Port ${first.port} opened.`, { label: 'Open preview', run });
+    }
   }
 
   #takeTerminals(list: TerminalInfo[]): void {
