@@ -18,6 +18,7 @@ from typing import Any
 
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused, refusal
+from cloudide.agent.session import Session
 from cloudide.agent.user import find_program
 from cloudide.protocol.agent import Exit
 
@@ -31,6 +32,7 @@ class Child:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self._session = Session(pid)
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
         self.cpu_seconds = 0.0  # of it and its descendants, once it has ended
@@ -84,16 +86,16 @@ class Child:
         wait4's own peak is of no use: it counts what the agent had when it started the program.
         """
         pages = 0
-        for pid in _members(self.pid, self.exited.done()):
+        for pid in self._session.members(self.exited.done()):
             with suppress(OSError), open(f"/proc/{pid}/statm") as file:
                 pages += int(file.read().split()[1])
         return pages * PAGE
 
     def _alive(self) -> bool:
-        return bool(_members(self.pid, self.exited.done()))
+        return bool(self._session.members(self.exited.done()))
 
     def _signal(self, signals: Sequence[int]) -> bool:
-        members = _members(self.pid, self.exited.done())
+        members = self._session.members(self.exited.done())
         for number in signals:
             for pid in members:
                 with suppress(ProcessLookupError, PermissionError):
@@ -136,24 +138,3 @@ def spawn(
         where = command[0] if error.filename == command[0] else cwd or command[0]
         raise refusal(error, where) from error
     return Child(pid)
-
-
-def _members(session: int, ended: bool) -> list[int]:
-    """The living processes of a session (proc(5), /proc/pid/stat)."""
-    members: list[int] = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        state, sid = fields[0], int(fields[3])
-        if sid != session:
-            continue
-        if ended and int(name) == session:
-            return []  # the number was given to another program meanwhile
-        if state not in (b"Z", b"X"):
-            members.append(int(name))
-    return members

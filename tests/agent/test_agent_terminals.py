@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from linked import TIMEOUT, Linked, past, rest, until
+from linked import TIMEOUT, Linked, linked, past, rest, until
 
 from cloudide.errors import InvalidInput, NotFound
 from cloudide.protocol.agent import EXITED_TERMINALS, STDERR, STDOUT, CreateTerminal, Exit
@@ -26,6 +26,17 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+def processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 @pytest.mark.parametrize(
@@ -148,23 +159,30 @@ async def test_a_slow_viewer_stops_the_program_and_nothing_is_lost(link: Linked)
 
 
 async def test_closing_leaves_no_orphans(link: Linked) -> None:
-    """Background jobs, programs deaf to HUP and TERM, and the shell: all are gone."""
+    """Background jobs, programs deaf to HUP and TERM, those in sessions of their own: all go."""
     script = (
         "sh -c 'trap \"\" HUP TERM; echo deaf $$; while :; do sleep 1; done' & "
-        "sleep 1000 & echo quiet $!; echo shell $$; cat"
+        "sleep 1000 & echo quiet $!; set -m; (sleep 1001; true) & echo group $!; set +m; "
+        "setsid sh -c 'echo own $$; sleep 1002; true' & "
+        "setsid -w sh -c 'trap \"\" HUP TERM; echo both $$; sleep 1003; true' & "
+        "echo shell $$; cat"
     )
     await link.agent.create_terminal(terminal("one", script))
     stream = await link.agent.attach_terminal("one")
     seen = await past(stream)
+    names = ("deaf", "quiet", "group", "own", "both", "shell")
     async with asyncio.timeout(TIMEOUT):
-        while seen.count(b"\n") < 3:
+        while not all(f"{name} ".encode() in seen for name in names) or seen[-1:] != b"\n":
             more = await stream.recv()
             assert isinstance(more, bytes)
             seen += more
-    pids = [int(line.split()[1]) for line in seen.decode().splitlines() if len(line.split()) == 2]
-    assert len(pids) == 3
+    lines = [line.split() for line in seen.decode().splitlines()]
+    pids = [int(line[1]) for line in lines if len(line) == 2 and line[0] in names]
+    assert len(pids) == len(names)
+    everybody = {pid for pid in processes() if pid in pids or parent(pid) in pids}
+    assert len(everybody) > len(names)
     await link.agent.close_terminal("one")
-    assert [pid for pid in pids if alive(pid)] == []
+    assert [pid for pid in everybody if alive(pid)] == []
     # On a machine under load the next step of the escalation may be what ends the shell.
     exit = (await rest(stream))[1]
     assert exit in (Exit(signal=signal.SIGHUP), Exit(signal=signal.SIGTERM))
@@ -194,10 +212,82 @@ async def test_ending_the_agent_ends_its_terminals(link: Linked) -> None:
     assert not alive(info.pid)
 
 
-async def test_titles_are_told(link: Linked) -> None:
-    await link.agent.create_terminal(terminal("one", "printf '\\033]0;a title\\007'; read x"))
-    await link.heard.until(lambda heard: "one" in heard.terminals)
-    assert link.heard.terminals["one"].title == "a title"
+async def test_what_is_known_of_a_terminal_is_told(link: Linked) -> None:
+    """Title, bells, directory and foreground command; the last two from the system."""
+    (link.root / "a b").mkdir()
+    script = (
+        "printf '\\033]0;a title\\007\\a\\a'; cd 'a b'; echo; set -m; sleep 1000; echo over; read x"
+    )
+    await link.agent.create_terminal(terminal("one", script))
+    await link.heard.until(
+        lambda heard: "one" in heard.terminals and heard.terminals["one"].foreground != ""
+    )
+    info = link.heard.terminals["one"]
+    assert (info.title, info.bells, info.foreground) == ("a title", 2, "sleep 1000")
+    assert info.directory == str(link.root / "a b")
+    (sleeper,) = [pid for pid in processes() if parent(pid) == info.pid]
+    os.kill(sleeper, signal.SIGTERM)
+    await link.heard.until(lambda heard: heard.terminals["one"].foreground == "")
+
+
+async def test_a_shell_may_say_where_it_is(link: Linked) -> None:
+    script = "printf '\\033]7;file:///else%%20where\\033\\\\'; read x; " + (
+        "printf '\\033]7;file://other.example/away\\033\\\\'; printf '\\033]0;t\\a'; read x"
+    )
+    await link.agent.create_terminal(terminal("one", script))
+    await link.heard.until(
+        lambda heard: "one" in heard.terminals and heard.terminals["one"].directory != ""
+    )
+    assert link.heard.terminals["one"].directory == "/else where"
+    stream = await link.agent.attach_terminal("one")
+    await stream.send(b"\n")
+    await link.heard.until(lambda heard: heard.terminals["one"].title == "t")
+    assert link.heard.terminals["one"].directory == "/else where"
+    await stream.close()
+
+
+async def test_a_login_shell_keeps_the_path_of_the_image(tmp_path: Path) -> None:
+    """/etc/profile sets a PATH of its own; what the user's profile adds comes first."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".profile").write_text('PATH="$HOME/bin:$PATH:/last"; export FROM_PROFILE=yes\n')
+    path = f"/image/bin:{os.environ['PATH']}"
+    environment = {"HOME": str(home), "SHELL": "/bin/bash", "PATH": path, "PS1": "$ "}
+    async with linked(tmp_path, LANG="xx_XX.UTF-8", **environment) as link:
+        await link.agent.create_terminal(terminal("one"))
+        stream = await link.agent.attach_terminal("one")
+        await past(stream)
+        ask = b"echo =$FROM_PROFILE-$TERM-$LANG=; echo =$PATH=; stty -a | grep -o -e '[-]*iutf8'; "
+        await stream.send(ask + b"echo ov''er\n")
+        seen = (await until(stream, b"over\r\n")).decode()
+        assert "=yes-xterm-256color-C.UTF-8=" in seen
+        assert "\r\niutf8" in seen
+        (found,) = [line for line in seen.splitlines() if line.startswith("=/")]
+        folders = found.strip("=").split(":")
+        assert folders[0] == f"{home}/bin"
+        assert folders[-1] == "/last"
+        image = path.split(":")
+        start = folders.index("/image/bin")
+        assert folders[start : start + len(image)] == image
+        assert len(folders) == len(set(folders)) or len(image) != len(set(image))
+        await stream.close()
+
+
+async def test_nothing_of_the_agent_is_inherited(tmp_path: Path) -> None:
+    """Neither its variables nor its descriptors: what a program has is its terminal."""
+    async with linked(tmp_path) as link:
+        script = "tr '\\0' '\\n' </proc/self/environ; ls /proc/$$/fd; echo over"
+        await link.agent.create_terminal(terminal("one", script))
+        stream = await link.agent.attach_terminal("one")
+        seen = await past(stream)
+        seen += (await rest(stream))[0]
+        assert b"CLOUDIDE" not in seen
+        assert str(link.link).encode() not in seen
+        lines = seen.decode().split()
+        descriptors = lines[lines.index("0") : lines.index("over")]
+        # The shell's own, for the script it runs, may lie at 10 and above.
+        assert [number for number in descriptors if int(number) < 10] == ["0", "1", "2"]
+        await stream.close()
 
 
 # ── programs without a terminal ─────────────────────────────────────────────────────────────────
