@@ -15,6 +15,8 @@ cli = typer.Typer(
 )
 user = typer.Typer(no_args_is_help=True, help="People who use this server.")
 cli.add_typer(user, name="user")
+task = typer.Typer(no_args_is_help=True, help="Tasks of a workspace.")
+cli.add_typer(task, name="task")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept.")]
 ServerUrl = Annotated[str | None, typer.Option(help="The server; or CLOUDIDE_URL.")]
@@ -84,6 +86,39 @@ def execute(
     def work() -> None:
         nonlocal code
         code = run(workspace, command, cwd=cwd, environment=env or [], url=url, token=token)
+
+    _run(work)
+    raise typer.Exit(code)
+
+
+@task.command("list")
+def list_tasks(
+    workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
+    url: ServerUrl = None,
+    token: Token = None,
+) -> None:
+    """List the tasks with how they went last."""
+    from cloudide.cli.task import list_tasks as run
+
+    _run(lambda: run(workspace, url, token))
+
+
+@task.command("run")
+def run_task(
+    workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
+    name: Annotated[str, typer.Argument(help="The task.")],
+    force: Annotated[bool, typer.Option(help="Also when its inputs have not changed.")] = False,
+    url: ServerUrl = None,
+    token: Token = None,
+) -> None:
+    """Run a task and what it depends on; its output and exit code are passed on."""
+    from cloudide.cli.task import run_task as run
+
+    code = 0
+
+    def work() -> None:
+        nonlocal code
+        code = run(workspace, name, force=force, url=url, token=token)
 
     _run(work)
     raise typer.Exit(code)

@@ -46,12 +46,24 @@ class Remote:
 
     def get(self, path: str) -> Any:
         """Decoded JSON. Raises: CloudIDEError: as the server says, or it cannot be reached."""
+        return self._request("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        """As `get`, of what the server answers to a JSON body."""
+        return self._request("POST", path, msgspec.json.encode(body))
+
+    def delete(self, path: str) -> Any:
+        """As `get`, of what the server says of the thing that ends."""
+        return self._request("DELETE", path)
+
+    def _request(self, method: str, path: str, content: bytes | None = None) -> Any:
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
         try:
             response = httpcore.request(
-                "GET",
+                method,
                 self.url + path,
                 headers=[*self._headers.items()],
+                content=content,
                 extensions={"timeout": timeouts},
             )
             body = msgspec.json.decode(response.content)

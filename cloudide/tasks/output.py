@@ -14,7 +14,7 @@ class Output:
     """The last `limit` bytes of a run's output, and the count of those before."""
 
     def __init__(self, limit: int) -> None:
-        self.lost = 0
+        self._lost = 0
         self._limit = limit
         self._chunks: deque[bytes] = deque()
         self._size = 0
@@ -29,13 +29,13 @@ class Output:
                 self._chunks.appendleft(first[over:])
                 first = first[:over]
             self._size -= len(first)
-            self.lost += len(first)
+            self._lost += len(first)
 
-    @property
-    def content(self) -> bytes:
-        """What is kept, from the beginning of a line on."""
+    def kept(self) -> tuple[bytes, int]:
+        """What is kept, from the beginning of a line on, and how many bytes were before."""
         content = b"".join(self._chunks)
-        return content[content.find(b"\n") + 1 :] if self.lost else content
+        part = content.find(b"\n") + 1 if self._lost else 0
+        return content[part:], self._lost + part
 
 
 class Onlooker:
@@ -52,7 +52,7 @@ class Onlooker:
         channel.on_drained = self._drained
 
     def replay(self) -> None:
-        show(self.channel, self._output.content, self._output.lost)
+        show(self.channel, *self._output.kept())
 
     def show(self, data: bytes) -> None:
         if self._lagging:

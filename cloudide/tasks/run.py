@@ -88,8 +88,9 @@ class Run:
         finally:
             if self._stream is not None:
                 await self._stream.close()
+        content, self.record.lost = self.output.kept()
         try:
-            await records.finish(self.record, self.output.content)
+            await records.finish(self.record, content)
         except Exception:
             _log.exception("task.not_kept", workspace=self.record.workspace, task=self.task.name)
 
@@ -236,7 +237,6 @@ class Run:
     def _end(self, state: State, detail: str = "") -> None:
         record = self.record
         record.state, record.detail = state, detail
-        record.lost = self.output.lost
         if self._began:
             record.seconds = round(time.monotonic() - self._began, 3)
         self._settle(state in (State.PASSED, State.SKIPPED))

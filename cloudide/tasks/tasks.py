@@ -161,7 +161,7 @@ class Tasks:
             NotFound: there is no such run, or its output is no longer kept.
         """
         if run := self._running(workspace, id):
-            return run.output.content, run.output.lost
+            return run.output.kept()
         record, content = await self._kept(workspace, id)
         return content, record.lost
 

@@ -75,7 +75,3 @@ def of_terminal(frame: Frame) -> Kind | None:
     if frame[:1] == b"\x1b" and len(frame) < _ANSWER_LIMIT and _ANSWER.fullmatch(frame):
         return None
     return Kind.TYPING
-
-
-def of_tunnel(frame: Frame) -> Kind | None:
-    return Kind.FORWARD

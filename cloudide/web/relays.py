@@ -33,7 +33,7 @@ from cloudide.web.files import clean_path
 from cloudide.web.ports import target_of
 from cloudide.web.services import services
 from cloudide.web.wire import REASON_BYTES, wire_of
-from cloudide.workspaces.activity import Kind
+from cloudide.workspaces.activity import HOLD_LIMIT, Hold, Kind
 
 _log = structlog.get_logger(__name__)
 
@@ -121,6 +121,7 @@ async def tunnel(websocket: WebSocket) -> None:
         async def back() -> None:
             while isinstance(message := await stream.recv(), bytes):
                 await websocket.send_bytes(message)
+                services(websocket).activity.touch(target.workspace, Kind.FORWARD)
             if not isinstance(message, Eof):
                 raise AgentUnavailable("The workspace's agent sent a malformed message.")
             await websocket.send_text(_EOF)
@@ -141,8 +142,10 @@ async def execute(websocket: WebSocket) -> None:
         agent.open(lambda stream_id: Execute(stream_id, start.argv, cwd, start.env))
     ) as stream:
         feeding = asyncio.create_task(_feed(websocket, stream))
+        hold = Hold("program", " ".join(start.argv)[:HOLD_LIMIT])
         try:
-            await _show(websocket, stream, feeding)
+            with services(websocket).activity.holding(grant.workspace, hold):
+                await _show(websocket, stream, feeding)
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)

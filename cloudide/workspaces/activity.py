@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import TracebackType
@@ -46,7 +47,7 @@ class Kind(StrEnum):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Something at work; `kind` is `terminal` or `task`, `what` its command or name."""
+    """Something at work; `kind` is `terminal`, `task` or `program`, `what` its command or name."""
 
     kind: str
     what: str
@@ -108,6 +109,7 @@ class Activity:
         self._stop = stop
         self._clock = clock
         self._uses: dict[str, _Use] = {}
+        self._held: dict[str, list[Hold]] = {}
         self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Activity:
@@ -136,6 +138,23 @@ class Activity:
         if use.warned:
             self._warn(workspace, use, None)
 
+    @contextmanager
+    def holding(self, workspace: str, hold: Hold) -> Generator[None]:
+        """While the block lasts, the workspace is in use."""
+        held = self._held.setdefault(workspace, [])
+        held.append(hold)
+        try:
+            yield
+        finally:
+            held.remove(hold)
+            if not held:
+                self._held.pop(workspace, None)
+            if use := self._uses.get(workspace):
+                use.held_at = self._clock()
+
+    def _at_work(self, workspace: str) -> list[Hold]:
+        return [*self._holds(workspace), *self._held.get(workspace, ())]
+
     def view(self, workspace: str) -> dict[str, Any]:
         """What was done last, what keeps a workspace alive, and when it stops.
 
@@ -145,7 +164,7 @@ class Activity:
         if workspace in self._running():
             self._uses.setdefault(workspace, _Use(now))
         use = self._uses.get(workspace)
-        holds = self._holds(workspace) if use else []
+        holds = self._at_work(workspace) if use else []
         ends = use.last + self._idle if use and self._idle and not holds else None
         return {
             "idle_minutes": self._idle / 60,
@@ -170,7 +189,7 @@ class Activity:
             del self._uses[gone]
         for workspace in running:
             use = self._uses.setdefault(workspace, _Use(now))
-            if self._holds(workspace):
+            if self._at_work(workspace):
                 use.held_at = now
             idle = now - use.last
             if idle >= self._idle:

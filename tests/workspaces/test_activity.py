@@ -110,6 +110,18 @@ async def test_a_hold_keeps_it_and_its_end_counts(house: House) -> None:
     assert "w1" in house.stopped
 
 
+async def test_a_program_that_is_looked_at_holds_as_long_as_that(house: House) -> None:
+    hold = Hold("program", "make")
+    with house.activity.holding("w1", hold):
+        await house.after(100)
+        with house.activity.holding("w1", hold):
+            assert house.activity.view("w1")["holds"] == [hold, hold]
+    await house.after(29)
+    assert house.stopped == ["w2"]
+    await house.after(2)
+    assert house.stopped == ["w2", "w1"]
+
+
 async def test_one_that_starts_again_begins_anew(house: House) -> None:
     await house.after(31)
     house.running.append("w1")
