@@ -35,6 +35,8 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("POST", f"{WORKSPACE}/stop"): (EDITORS, None),
     ("POST", f"{WORKSPACE}/restart"): (EDITORS, None),
     ("GET", f"{WORKSPACE}/events"): (MEMBERS, None),
+    ("GET", f"{WORKSPACE}/activity"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/activity"): (EDITORS, None),
     ("PUT", f"{WORKSPACE}/archive"): (EDITORS, None),
     ("GET", f"{WORKSPACE}/tree"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/move"): (EDITORS, {"from": "missing", "to": "there"}),
@@ -49,6 +51,11 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", f"{WORKSPACE}/terminals"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/terminals"): (EDITORS, {"command": ["true"]}),
     ("DELETE", f"{WORKSPACE}/terminals/{{terminal}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/tasks"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/tasks/{{task:path}}/runs"): (EDITORS, {}),
+    ("GET", f"{WORKSPACE}/task-runs"): (MEMBERS, None),
+    ("GET", f"{WORKSPACE}/task-runs/{{run}}/output"): (MEMBERS, None),
+    ("DELETE", f"{WORKSPACE}/task-runs/{{run}}"): (EDITORS, None),
     ("GET", f"{WORKSPACE}/ports"): (MEMBERS, None),
     ("PATCH", f"{WORKSPACE}/ports/{{port}}"): (EDITORS, {"visibility": "private"}),
     ("POST", f"{WORKSPACE}/ports/{{port}}/ticket"): (EDITORS, None),
@@ -65,6 +72,7 @@ SOCKETS: dict[str, set[str]] = {
     "/api/v1/events": SIGNED_IN,
     f"{WORKSPACE}/collab": MEMBERS,
     f"{WORKSPACE}/collab/{{path:path}}": MEMBERS,
+    f"{WORKSPACE}/task-runs/{{run}}": MEMBERS,
     f"{WORKSPACE}/terminals/{{terminal}}": MEMBERS,
     f"{WORKSPACE}/ports/{{port}}/tunnel": EDITORS,
     f"{WORKSPACE}/exec": EDITORS,
@@ -107,11 +115,16 @@ async def filled(people: People) -> dict[str, str]:
     await people["owner"].write(people.workspace, "there.txt", "text")
     sleep = {"command": ["sleep", "infinity"]}
     terminal = await people["owner"].post(f"{people.root}/terminals", json=sleep)
+    work = '[tasks.work]\ncommand = "sleep infinity"\n'
+    await people["owner"].write(people.workspace, "cloudide.toml", work)
+    run = await people["owner"].post(f"{people.root}/tasks/work/runs", json={})
     return {
         "{workspace}": people.workspace,
         "{path:path}": "there.txt",
         "{version}": "1-1",
         "{terminal}": terminal["id"],
+        "{task:path}": "missing",
+        "{run}": run["id"],
         "{port}": "3000",
         "{user}": "somebody",
         "{invite}": "missing",
@@ -142,6 +155,8 @@ async def test_routes(people: People, filled: dict[str, str], role: str) -> None
             names["{workspace}"] = own
         if method == "DELETE" and "terminals" in path:
             names["{terminal}"] = "missing"
+        if method == "DELETE" and "task-runs" in path:
+            names["{run}"] = "missing"
         if method == "DELETE" and path.endswith("{path:path}"):
             names["{path:path}"] = "missing"
         target = path
