@@ -131,12 +131,14 @@ class Journal:
         update: Update,
         committed: Callable[[int, BaseException | None], None],
         agreement: Agreement | None = None,
-        merged: str = "",
+        displaced: Agreement | None = None,
     ) -> None:
         """Queue an update; `committed(seq, error)` is called when it is durable or lost.
 
         With `agreement`, both become durable together or not at all. The update came from the disk
-        then, and former agreements are of no more use. `merged`: see `agree`.
+        then, and former agreements are of no more use, but for what our write `displaced` there a
+        moment ago: a program may have read that, to write it yet. Its hash is `merged`, see
+        `agree`.
         """
         row = (room, update.seq, update.author, time.time(), update.data)
         if agreement is None:
@@ -145,8 +147,14 @@ class Journal:
 
         def run(db: apsw.Connection) -> None:
             db.execute(_INSERT, row)
-            _agree(db, room, agreement, merged)
+            _agree(db, room, agreement, displaced.hash if displaced else "")
             db.execute("DELETE FROM former_agreements WHERE room = ?", (room,))
+            if displaced is not None:
+                extras = msgspec.json.encode(displaced.extras)
+                db.execute(
+                    "INSERT INTO former_agreements VALUES (?, ?, ?, ?, ?)",
+                    (room, time.time(), displaced.hash, displaced.upto, extras),
+                )
 
         self._queue.put(_Operation(run, lambda _, error: committed(update.seq, error), room))
 

@@ -191,13 +191,11 @@ class Replica:
         if update is None:
             await self._agree(agreement, state, hash)
             return
-        extras = (*made_from.extras, room.seq + 1)
-        await self._merge(update, agreement, hash)
         # A program may have read what was displaced, just before it went, to write it yet.
+        was = Agreement(hash, made_from.upto, (*made_from.extras, room.seq + 1), format)
+        await self._merge(update, agreement, was)
         document, content = document_of(before, update)
-        self._ancestors.remember(
-            Agreement(hash, made_from.upto, extras, format), str(content), document.get_update()
-        )
+        self._ancestors.remember(was, str(content), document.get_update())
         if state:
             self._document.apply_update(state)
 
@@ -268,11 +266,13 @@ class Replica:
 
     # ── agreement ───────────────────────────────────────────────────────────────────────────────
 
-    async def _merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
+    async def _merge(
+        self, update: bytes, agreement: Agreement, displaced: Agreement | None = None
+    ) -> None:
         """Put a change from the disk into the room; the agreement becomes durable with it."""
-        await self._room.merge(update, agreement, merged)
+        await self._room.merge(update, agreement, displaced)
         self._ancestors.forget()  # only what the room wrote may be unknown to a program
-        self._settle(agreement, merged)
+        self._settle(agreement, displaced.hash if displaced else "")
 
     def _agreement_after(self, hash: str, seq: int) -> Agreement:
         """What is agreed when the disk has `hash` because of the change number `seq`."""

@@ -195,12 +195,14 @@ class Room:
         with self.doc.transaction(origin=author):
             apply(hunks, self.text, content)
 
-    async def merge(self, update: bytes, agreement: Agreement, merged: str = "") -> None:
+    async def merge(
+        self, update: bytes, agreement: Agreement, displaced: Agreement | None = None
+    ) -> None:
         """Take a change that came from the disk, together with what is then agreed.
 
         It gets the number `seq + 1`. Both become durable at once, or not at all, and only then does
         anybody see the change: a client that had it from a server that lost it would give it back,
-        and the file would be merged a second time. `merged`: see `Journal.agree`.
+        and the file would be merged a second time. `displaced`: see `Journal.append`.
 
         Raises:
             CloudIDEError: it is not durable, and not in the document.
@@ -216,7 +218,8 @@ class Room:
                 else:
                     durable.set_exception(error)
 
-        self._journal.append(self.id, Update(self.seq, DISK, update), committed, agreement, merged)
+        row = Update(self.seq, DISK, update)
+        self._journal.append(self.id, row, committed, agreement, displaced)
         self._count(update)
         await durable
         self._journalled = True

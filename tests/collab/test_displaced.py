@@ -8,7 +8,7 @@ from pathlib import Path
 from local import WORKSPACE, Collab
 from peer import WAIT_SECONDS
 
-from cloudide.protocol.agent import WriteFile
+from cloudide.protocol.agent import ReleaseSwap, WriteFile
 
 
 def rename_over(file: Path, content: bytes) -> None:
@@ -43,6 +43,35 @@ async def test_sed_from_what_was_just_displaced_undoes_nothing(collab: Collab) -
         await client.written()
         wanted = "typed\none\nby sed\ntwo\nfrom disk\nend\n"
         assert str(client) == file.read_text() == wanted
+
+
+async def test_killed_before_sed_writes_what_was_just_displaced(collab: Collab) -> None:
+    """As above, and the server dies before it sees what the program wrote: the next one knows what
+    the program had read."""
+    file = collab.write("a.txt", b"one\ntwo\n")
+    async with collab.join("a.txt") as client:
+        real = collab.hub._call
+
+        async def call(agent, request):
+            if isinstance(request, WriteFile):
+                rename_over(file, b"one\ntwo\nfrom disk\n")
+            elif isinstance(request, ReleaseSwap):
+                rename_over(file, b"one\nby sed\ntwo\nfrom disk\n")
+                collab.hub.cut = True
+                collab.hub.lost.set()
+                collab.hub.agent(WORKSPACE)
+            return await real(agent, request)
+
+        collab.hub._call = call
+        await client.insert(0, "typed\n")
+        await asyncio.wait_for(collab.hub.lost.wait(), WAIT_SECONDS)
+        collab.hub._call = real
+        await collab.restart()
+        await client.until(lambda: client.close_code is not None)
+        await client.connect()
+        await client.until(lambda: "by sed" in str(client))
+        await client.written()
+        assert str(client) == file.read_text() == "typed\none\nby sed\ntwo\nfrom disk\n"
 
 
 async def test_killed_before_a_write_that_looks_like_what_comes_then(collab: Collab) -> None:
