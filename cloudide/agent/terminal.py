@@ -257,21 +257,34 @@ class Terminal:
         self._reading = False
 
     def _readable(self) -> None:
-        try:
-            data = os.read(self._master, READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            data = b""
-        if not data:  # nobody has the other end open any more
+        # The kernel gives 4 KiB at a time: what is there is taken as one.
+        pieces: list[bytes] = []
+        size = 0
+        ended = False
+        while size < READ_SIZE:
+            try:
+                piece = os.read(self._master, READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                piece = b""
+            if not piece:  # nobody has the other end open any more
+                ended = True
+                break
+            pieces.append(piece)
+            size += len(piece)
+        if pieces:
+            self._output(b"".join(pieces))
+        if ended:
             self._pause()
             if self._child.exited.done():
                 self._finish(self._child.exited.result())
             else:
                 self._loop.call_later(RETRY, self.read_on)
-            return
+
+    def _output(self, data: bytes) -> None:
         self._scrollback.append(data)
         if self._attachment is not None:
             self._attachment.feed(data)

@@ -66,13 +66,15 @@ class Ping(ViewerMessage, tag="ping"):
 FromViewer = Resize | Visible | Control | Ack | Ping
 
 # What writes and edits a line, and runs nothing: printable characters, erasing, moving (Home, End,
-# arrows, with and without Ctrl), completing; Ctrl+A, B, E, F, K, U, W, Y.
-_DRAFT = re.compile(
-    rb"[\x20-\x7e\x80-\xff\x08\x09\x7f\x01\x02\x05\x06\x0b\x15\x17\x19]"
-    rb"|\x1b(?:\[(?:1;[2-8])?[A-DFH]|O[A-DFH]|\[3~|\[20[01]~)"
+# arrows, with and without Ctrl), completing, pasting; Ctrl+A, B, E, F, K, U, W, Y. Then all else.
+_KEYS = re.compile(
+    rb"([\x20-\x7e\x80-\xff\x08\x09\x7f\x01\x02\x05\x06\x0b\x15\x17\x19]"
+    rb"|\x1b(?:\[(?:1;[2-8])?[A-DFH]|O[A-DFH]|\[3~|\[20[01]~))"
+    rb"|\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?|.",
+    re.DOTALL,
 )
 
 
 def draft(typed: bytes) -> bytes:
     """The part of `typed` that may be typed by those whose Enter waits for somebody else's."""
-    return b"".join(_DRAFT.findall(typed))
+    return b"".join(_KEYS.findall(typed))

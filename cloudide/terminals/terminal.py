@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from cloudide.agents.hub import Agents
 from cloudide.agents.streams import Stream
-from cloudide.errors import CloudIDEError, Conflict, NotFound
+from cloudide.errors import AgentUnavailable, CloudIDEError, Conflict, NotFound
 from cloudide.identity.permissions import Person
 from cloudide.protocol.agent import Exited, Ready, Replay, TerminalInfo
 from cloudide.protocol.queries import is_answer
@@ -58,7 +59,7 @@ class Terminal:
         self._attached = asyncio.Event()
         self._asked = asyncio.Event()
         self._replay_due = True  # one is on its way that has not begun
-        self._past = 0  # bytes of the replay that has begun
+        self._past: int | None = None  # bytes of the replay that is on
         self._last: Viewer | None = None  # who typed last
         self._impatient: Viewer | None = None  # who was waited for in vain
         self._told: dict[str, float] = {}  # person → when their typing was last told
@@ -158,8 +159,10 @@ class Terminal:
             self._last = viewer
             self._note(viewer.grant.person)
         await self._attached.wait()
-        if self._stream is not None:
-            await self._stream.send(data)
+        if self._stream is not None and self.info.exit is None:
+            # When the stream has ended, `run` hears of it too, and says why.
+            with suppress(AgentUnavailable):
+                await self._stream.send(data)
 
     def tell_typing(self) -> None:
         """Tell everybody who may type now."""
@@ -251,14 +254,17 @@ class Terminal:
         """Handle one message of the agent; False after the last."""
         match await stream.recv():
             case bytes() as data:
+                if self._past is None:
+                    for each in self.audience:
+                        if each.phase is Phase.LIVE:
+                            each.show(data)
+                    return True
+                self._past += len(data)
+                if self._past > PAST_LIMIT:
+                    raise Conflict("The workspace's agent sent an endless past.")
                 for each in self.audience:
-                    if each.phase is Phase.LIVE:
-                        each.show(data)
-                    elif each.phase is Phase.REPLAYING:
+                    if each.phase is Phase.REPLAYING:
                         each.show_past(data)
-                        self._past += len(data)
-                        if self._past > PAST_LIMIT * len(self.audience):
-                            raise Conflict("The workspace's agent sent an endless past.")
             case Replay(cols, rows):
                 self.size = (cols, rows)
                 self._past = 0
@@ -268,6 +274,7 @@ class Terminal:
                         each.phase = Phase.REPLAYING
                         each.replay(cols, rows)
             case Ready():
+                self._past = None
                 for each in self.audience:
                     if each.phase is Phase.REPLAYING:
                         each.phase = Phase.LIVE

@@ -301,6 +301,11 @@ class Terminals(Listener):
         if self._attached.get(key) is terminal:
             del self._attached[key]
             del self._running[key]
+            known = self._infos.get(key[0], {})
+            if terminal.info.exit is not None and key[1] in known:
+                # The agent tells it on the control socket too, in its own time.
+                known[key[1]] = terminal.info
+                self.on_change(key[0])
             for other in [*terminal.others]:
                 if isinstance(other, Recording):
                     other.end()

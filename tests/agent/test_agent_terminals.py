@@ -83,8 +83,7 @@ async def test_a_shell_is_interactive_and_on_its_own_terminal(link: Linked) -> N
     await stream.send(
         b"test -t 0 && echo $TERM-$COLORTERM-$EXTRA-${CLOUDIDE_LINK:-no}$((40+2)); stty size\n"
     )
-    await until(stream, b"xterm-256color-truecolor-set-no42")
-    await until(stream, b"24 80")
+    await until(stream, b"24 80", await until(stream, b"xterm-256color-truecolor-set-no42"))
     await link.agent.resize_terminal("one", 100, 30)
     await stream.send(b"stty size; (exec </dev/tty && echo tty$((1+1)))\n")
     await until(stream, b"tty2", await until(stream, b"30 100"))

@@ -31,11 +31,16 @@ class Screen:
         self.channel = Channel(self, budget, stall_limit=3600)
         self.viewer: Viewer
         self.frames: list[Frame] = []
+        self.shown = 0  # bytes of `output`
         self.closed: tuple[int, str] | None = None
         self._changed = asyncio.Event()
 
     def write(self, frame: Frame) -> None:
         self.frames.append(frame)
+        if isinstance(frame, bytes):
+            self.shown += len(frame)
+        elif json.loads(frame)["type"] == "replay":
+            self.shown = 0
         self._changed.set()
 
     def close(self, code: int, reason: str) -> None:
