@@ -101,6 +101,29 @@ async def test_a_first_configuration_and_what_becomes_of_it(home: Home) -> None:
 
 
 @pytest.mark.timeout(180)
+async def test_a_task_that_is_ready_opens_its_preview(home: Home) -> None:
+    page, api = home.ada.page, home.server.api
+    workspace = await api.create("serving", image="python")
+    await api.write(workspace, "index.html", "<title>Served</title><h1>by a task</h1>")
+    serve = (
+        '[tasks.serve]\ncommand = "exec python3 -m http.server 8765"\n'
+        "background = true\nready_when = 8765\n"
+    )
+    await api.write(workspace, "cloudide.toml", serve)
+    await page.goto(f"{home.server.url}/w/{workspace}")
+    await home.get("tasks-toggle").click()
+    await home.task("serve").click()
+    async with page.context.expect_page(timeout=30_000) as opened:
+        await home.get("task-run").click()
+    preview = await opened.value
+    await expect(preview.get_by_role("heading", name="by a task")).to_be_visible(timeout=30_000)
+    assert "8765--" in preview.url
+    await expect(home.get("task-facts")).to_contain_text("Serving on port 8765")
+    # The page that opened it says so by itself: no second word on the same port.
+    await expect(home.get("toast-action")).to_have_count(0)
+
+
+@pytest.mark.timeout(180)
 async def test_nobody_there_is_warned_and_one_click_starts_it_again(home: Home) -> None:
     warning, start = home.get("idle-warning"), home.get("start-workspace")
     await expect(warning).to_be_visible(timeout=30_000)

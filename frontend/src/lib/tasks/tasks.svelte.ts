@@ -87,6 +87,11 @@ export class Tasks {
     }
   }
 
+  /** Whether a task tells, or may soon tell, that this port is its own. */
+  serves(port: number): boolean {
+    return this.active.some((task) => task.background && (!task.last?.ready || task.last.port === port));
+  }
+
   /** Whether this page has started the task that is running under this name. */
   isMine(name: string): boolean {
     return this.#mine.has(name);

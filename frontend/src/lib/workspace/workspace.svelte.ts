@@ -140,9 +140,11 @@ export class OpenWorkspace {
 
   /** What a program opens is offered to those who may see it; what a task opens it tells itself. */
   #takePorts(list: PortInfo[]): void {
-    const opened = this.ports.take(list).filter((port) => port.url && (this.writable || port.visibility !== 'private'));
+    const opened = this.ports
+      .take(list)
+      .filter((port) => port.url && (this.writable || port.visibility !== 'private') && !this.tasks.serves(port.port));
     const [first] = opened;
-    if (!first || this.tasks.active.length > 0) return;
+    if (!first) return;
     if (opened.length > 1) toasts.info(`Ports ${opened.map((port) => port.port).join(', ')} opened.`);
     else {
       const run = (): void => void window.open(this.ports.entrance(first.port), '_blank', 'noreferrer');
