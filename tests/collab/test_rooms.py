@@ -191,7 +191,7 @@ async def test_names_and_colours_are_the_servers(collab: Collab) -> None:
 
 
 async def test_a_very_large_change_delays_nobody(collab: Collab) -> None:
-    """A client comes back with a hundred thousand changes; the others type on while they are read."""
+    """A client comes back with a hundred thousand changes; others type on while they are read."""
     collab.write("a.txt", b"")
     count = 100_000
     client = 4_000_000_000
