@@ -1,37 +1,33 @@
-"""HTTP connections through tunnels: httpcore's pool, over streams of a workspace's agent.
+"""Connections to ports of workspaces: tunnels, counted; those of HTTP are kept for what is next.
 
-The pool believes it connects to 127.0.0.1: so it does, but in the container.
+Where a tunnel leads is decided in the container, by a port's number alone: to its own loopback.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter, deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-
-import httpcore
 
 from cloudide.agents.hub import Agents, Listener
 from cloudide.agents.streams import Stream
-from cloudide.errors import AgentUnavailable, TooMany
-from cloudide.protocol.agent import Eof
+from cloudide.errors import TooMany
+from cloudide.ports.http import Connection
+from cloudide.ports.sites import Target
 
 TUNNELS_LIMIT = 128  # of one workspace; its agent has half as many sockets left for all else
-IDLE_LIMIT = 16  # connections of one workspace kept for the next request
+IDLE_LIMIT = 16  # connections to one port kept for the next request
 IDLE_SECONDS = 4.0  # Node closes its own after 5 s, and a request may be on its way by then
-CONNECT_SECONDS = 10.0
 
 
 class Tunnels(Listener):
-    """The tunnels of all workspaces, counted, and a pool of HTTP connections for each."""
+    """The tunnels of all workspaces."""
 
     def __init__(self, agents: Agents) -> None:
         self._agents = agents
         self._open: Counter[str] = Counter()
-        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
+        self._idle: dict[Target, deque[tuple[Connection, asyncio.TimerHandle]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         agents.subscribe(self)
 
@@ -43,140 +39,101 @@ class Tunnels(Listener):
             NotFound: nothing listens there. TooMany: of one workspace there may be no more.
             AgentUnavailable: the workspace does not run.
         """
-        stream = await self._connect(workspace, port)
+        stream = await self._dial(Target(port, workspace))
         try:
             yield stream
         finally:
-            await self._close(workspace, stream)
+            self._hang_up(workspace, stream)
 
-    def http(self, workspace: str) -> httpcore.AsyncConnectionPool:
-        """HTTP connections to the ports of a workspace.
+    @asynccontextmanager
+    async def http(self, target: Target, *, fresh: bool = False) -> AsyncIterator[Connection]:
+        """A connection for one exchange of HTTP: a kept one, or (`fresh`) a new one.
 
-        A request raises what `connect` does, or an error of httpcore.
+        Raises what `connect` does.
         """
-        pool = self._pools.get(workspace)
-        if pool is None:
-            pool = self._pools[workspace] = httpcore.AsyncConnectionPool(
-                max_connections=TUNNELS_LIMIT,
-                max_keepalive_connections=IDLE_LIMIT,
-                keepalive_expiry=IDLE_SECONDS,
-                network_backend=_Backend(self, workspace),
-            )
-        return pool
+        connection = None if fresh else self._kept(target)
+        if connection is None:
+            connection = Connection(await self._dial(target))
+        connection.reusable = False
+        try:
+            yield connection
+        finally:
+            if connection.reusable and not connection.stream.pending:
+                self._keep(target, connection)
+            else:
+                self._hang_up(target.workspace, connection.stream)
 
     def disconnected(self, workspace_id: str) -> None:
-        """The tunnels are gone with the link; what waits for one hears so by itself."""
-        if pool := self._pools.pop(workspace_id, None):
-            task = asyncio.create_task(pool.aclose())
-            self._closing.add(task)
-            task.add_done_callback(self._closed)
-
-    def _closed(self, task: asyncio.Task[None]) -> None:
-        self._closing.discard(task)
-        if not task.cancelled():
-            # A pool complains of requests under way; they have failed with their tunnels.
-            task.exception()
+        """The tunnels are gone with the link."""
+        for target in [each for each in self._idle if each.workspace == workspace_id]:
+            self._drop(target)
 
     async def close(self) -> None:
-        for workspace in [*self._pools]:
-            self.disconnected(workspace)
+        for target in [*self._idle]:
+            self._drop(target)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def _connect(self, workspace: str, port: int) -> Stream:
+    # ── kept connections ────────────────────────────────────────────────────────────────────────
+
+    def _kept(self, target: Target) -> Connection | None:
+        """The one that was used last, if it is still good: something to read is its end."""
+        idle = self._idle.get(target)
+        while idle:
+            connection, timer = idle.pop()
+            timer.cancel()
+            if not idle:
+                del self._idle[target]
+            if not connection.stream.pending:
+                return connection
+            self._hang_up(target.workspace, connection.stream)
+        return None
+
+    def _keep(self, target: Target, connection: Connection) -> None:
+        idle = self._idle.setdefault(target, deque())
+        if len(idle) >= IDLE_LIMIT:
+            self._hang_up(target.workspace, connection.stream)
+            return
+        # The oldest is at the left, and its time is over first.
+        loop = asyncio.get_running_loop()
+        idle.append((connection, loop.call_later(IDLE_SECONDS, self._expire, target)))
+
+    def _expire(self, target: Target) -> None:
+        idle = self._idle[target]
+        connection, _ = idle.popleft()
+        if not idle:
+            del self._idle[target]
+        self._hang_up(target.workspace, connection.stream)
+
+    def _drop(self, target: Target) -> None:
+        for connection, timer in self._idle.pop(target):
+            timer.cancel()
+            self._hang_up(target.workspace, connection.stream)
+
+    # ── tunnels ─────────────────────────────────────────────────────────────────────────────────
+
+    async def _dial(self, target: Target) -> Stream:
+        workspace = target.workspace
         agent = self._agents.agent(workspace)
+        if self._open[workspace] >= TUNNELS_LIMIT:
+            for each in [each for each in self._idle if each.workspace == workspace]:
+                self._drop(each)
         if self._open[workspace] >= TUNNELS_LIMIT:
             raise TooMany(f"This workspace has {TUNNELS_LIMIT} connections open, the limit.")
         self._open[workspace] += 1
         try:
-            return await agent.tunnel(port)
+            return await agent.tunnel(target.port)
         except BaseException:
             self._release(workspace)
             raise
 
-    async def _close(self, workspace: str, stream: Stream) -> None:
-        self._release(workspace)
-        await stream.close()
+    def _hang_up(self, workspace: str, stream: Stream) -> None:
+        """Close without waiting for the other side to agree."""
+        task = asyncio.create_task(stream.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(lambda _: self._release(workspace))
 
     def _release(self, workspace: str) -> None:
         self._open[workspace] -= 1
         if not self._open[workspace]:
             del self._open[workspace]
-
-
-class _Backend(httpcore.AsyncNetworkBackend):
-    def __init__(self, tunnels: Tunnels, workspace: str) -> None:
-        self._tunnels = tunnels
-        self._workspace = workspace
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return _Connection(
-            await self._tunnels._connect(self._workspace, port), self._tunnels, self._workspace
-        )
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class _Connection(httpcore.AsyncNetworkStream):
-    """A tunnel as httpcore sees it."""
-
-    def __init__(self, stream: Stream, tunnels: Tunnels, workspace: str) -> None:
-        self._stream = stream
-        self._tunnels = tunnels
-        self._workspace = workspace
-        self._ended = False
-        self._closed = False
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What has come, be it more than asked for: the parser behind takes any length."""
-        if self._ended:
-            return b""
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    message = await self._stream.recv()
-                    if isinstance(message, bytes):
-                        if message:
-                            return message
-                        continue
-                    if not isinstance(message, Eof):
-                        raise httpcore.ReadError("the agent broke the protocol")
-                    self._ended = True
-                    return b""
-        except TimeoutError as error:
-            raise httpcore.ReadTimeout from error
-        except AgentUnavailable as error:
-            raise httpcore.ReadError(error.message) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._stream.send_all(buffer)
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout from error
-        except AgentUnavailable as error:
-            raise httpcore.WriteError(error.message) from error
-
-    async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await self._tunnels._close(self._workspace, self._stream)
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        raise httpcore.ConnectError("programs of a workspace are spoken to without TLS")
-
-    def get_extra_info(self, info: str) -> Any:
-        # Something to read between two requests is an end, or nothing that was asked for.
-        return self._stream.pending if info == "is_readable" else None

@@ -7,12 +7,11 @@ only a few paths below `/.cloudide/` are answered here. Everything else is strea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from urllib.parse import parse_qs, quote
 
-import httpcore
 import structlog
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
@@ -20,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cloudide.errors import CloudIDEError, Denied, NotFound, Unavailable
 from cloudide.identity.accounts import digest
+from cloudide.ports import http
 from cloudide.ports.headers import Headers, incoming, outgoing
 from cloudide.ports.passes import PASS_SECONDS
 from cloudide.ports.sites import Sites, Target
@@ -34,9 +34,9 @@ from cloudide.workspaces.activity import Kind
 _log = structlog.get_logger(__name__)
 
 HEADERS_LIMIT = 64 * 1024  # bytes of a request's headers
-QUEUE_SECONDS = 10.0  # for a connection, while the workspace has as many as it may
 WAIT_SECONDS = 25.0  # one question of a page that waits
 RECHECK_SECONDS = 30.0  # links expire without anybody's doing
+SWITCHING = 101  # RFC 9110 section 15.2.2
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS"}
 REFUSED_METHODS = {"CONNECT", "TRACE"}  # a tunnel of the client's own; our headers read back
 LINK_LIMIT = 256  # bytes of a link's secret
@@ -255,69 +255,54 @@ class Previews:
     async def _stream(
         self, request: Request, send: Send, target: Target, exchange: Exchange
     ) -> None:
-        timeouts: dict[str, float | None] = {
-            "pool": QUEUE_SECONDS,
-            "read": self._provided.settings.preview_timeout,
-            "write": self._provided.settings.preview_timeout,
-        }
         headers = await self._request(request, target)
         body = _Body(request, exchange)
         try:
-            response = await self._ask(request, target, headers, timeouts, body)
-            try:
-                # An answer takes as long as it takes; only its beginning is waited for.
-                timeouts["read"] = None
+            async with self._asked(request, target, headers, body) as answer:
                 await send(
                     {
                         "type": "http.response.start",
-                        "status": response.status,
-                        "headers": incoming(response.headers, self.door.own_cookies),
+                        "status": answer.status,
+                        "headers": incoming(answer.headers, self.door.own_cookies),
                     }
                 )
-                assert isinstance(response.stream, AsyncIterable)
-                async for chunk in response.stream:
+                async for chunk in answer.body():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            finally:
-                await response.aclose()
         finally:
             await body.close()
         # Last, when nobody watches for the client any longer: it may be gone with this.
         await send({"type": "http.response.body", "body": b""})
 
-    async def _ask(
-        self,
-        request: HTTPConnection,
-        target: Target,
-        headers: Headers,
-        timeouts: dict[str, float | None],
-        body: _Body | None,
-    ) -> httpcore.Response:
+    @asynccontextmanager
+    async def _asked(
+        self, request: HTTPConnection, target: Target, headers: Headers, body: _Body | None
+    ) -> AsyncIterator[http.Exchange]:
+        """The program's answer, from its headers on."""
         scope = request.scope
-        address = scope["raw_path"] + (
-            b"?" + scope["query_string"] if scope["query_string"] else b""
-        )
-        url = httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=target.port, target=address)
-        content = None
-        if body is not None:
-            content = body.content()
-        attempts = 2 if content is None and scope.get("method", "GET") in IDEMPOTENT else 1
-        while True:
-            attempts -= 1
-            outgoing = httpcore.Request(
-                scope.get("method", "GET"),
-                url,
-                headers=headers,
-                content=content,
-                extensions={"timeout": timeouts},
-            )
-            try:
-                return await self._provided.tunnels.http(target.workspace).handle_async_request(
-                    outgoing
-                )
-            except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
-                # A connection that was kept may have been closed in this very moment.
-                if not attempts:
-                    raise
+        method = scope.get("method", "GET")
+        query = scope["query_string"]
+        address = scope["raw_path"] + (b"?" + query if query else b"")
+        content = body.content() if body is not None else None
+        patience = self._provided.settings.preview_timeout
+        # A connection that was kept may be closed by the program in this very moment.
+        again = content is None and method in IDEMPOTENT
+        for last in (not again, True):
+            fresh = again and last
+            async with self._provided.tunnels.http(target, fresh=fresh) as connection:
+                exchange = http.Exchange(connection, method, patience)
+                try:
+                    try:
+                        await exchange.begin(address, headers, content)
+                    except http.Broken:
+                        if last or not exchange.untouched:
+                            raise
+                        continue
+                    if exchange.status == SWITCHING and scope["type"] == "http":
+                        raise http.Broken("another protocol, which nobody asked for")
+                    yield exchange
+                    return
+                finally:
+                    await exchange.end()
 
     def _failure(self, request: HTTPConnection, target: Target, error: Exception) -> Response:
         """An answer in the program's place."""
@@ -331,17 +316,12 @@ class Previews:
                 sentence = "Start it, and then the program."
             case CloudIDEError():
                 return preview_pages.plain(error.status, error.message)
-            case httpcore.TimeoutException():
+            case http.NoAnswer():
                 seconds = self._provided.settings.preview_timeout
                 status, title = 504, f"The program on port {port} does not answer"
                 sentence = f"It was waited for, {seconds:g} seconds long. Look at its output."
-                if isinstance(error, httpcore.PoolTimeout):
-                    status, title = 503, "This workspace has too many connections open"
-                    sentence = "Close some pages, and try again."
                 return _told(request, status, title, sentence)
-            case httpcore.LocalProtocolError():
-                return preview_pages.plain(400, "The request is not one of HTTP.")
-            case httpcore.ProtocolError() | httpcore.NetworkError():
+            case http.Broken():
                 status, title = 502, f"What listens on port {port} did not answer in HTTP"
                 sentence = "It ended the connection, or speaks another protocol."
                 return _told(request, status, title, sentence)
@@ -386,33 +366,26 @@ class Previews:
             if name != b"sec-websocket-extensions"
         ]
         headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
-        seconds = self._provided.settings.preview_timeout
-        timeouts: dict[str, float | None] = {
-            "pool": QUEUE_SECONDS,
-            "read": seconds,
-            "write": seconds,
-        }
+        accepted = False
         try:
-            response = await self._ask(connection, target, headers, timeouts, None)
+            async with self._asked(connection, target, headers, None) as answer:
+                answered = incoming(answer.headers, self.door.own_cookies)
+                accepted = True
+                if answer.status != SWITCHING:
+                    await _refuse(send, answer.status, b"", answered)
+                    return
+                limit = self._provided.settings.collab_frame_limit
+                await converse(answer, answered, connection, receive, send, exchange, limit)
         except asyncio.CancelledError:
-            if not exchange.ended:
+            if not exchange.ended or accepted:
                 raise
             exchange.resumed()
             await _refuse(send, 401, b"Your access here has ended.\n")
-            return
         except Exception as error:
+            if accepted:
+                raise
             failure = self._failure(connection, target, error)
             await _refuse(send, failure.status_code, bytes(failure.body))
-            return
-        try:
-            answered = incoming(response.headers, self.door.own_cookies)
-            if response.status != 101:
-                await _refuse(send, response.status, b"", answered)
-                return
-            limit = self._provided.settings.collab_frame_limit
-            await converse(response, answered, connection, receive, send, exchange, limit)
-        finally:
-            await response.aclose()
 
 
 class _Body:
@@ -436,9 +409,13 @@ class _Body:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        async for chunk in self._request.stream():
-            if chunk:
-                yield chunk
+        try:
+            async for chunk in self._request.stream():
+                if chunk:
+                    yield chunk
+        except ClientDisconnect:
+            self._exchange.end()
+            raise
         self._watch()
 
     def _watch(self) -> None:

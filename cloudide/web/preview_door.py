@@ -62,20 +62,36 @@ class Door:
         live = services(connection).live
         for secret in cookies(connection.scope["headers"], self.cookie)[:COOKIES_LIMIT]:
             key = (target, digest(secret))
-            # A right that ends while it is looked up was not there.
-            revision = (live.revision, self._changes)
-            now = time.monotonic()
-            if (known := self._known.get(key)) and known[0] == revision and known[1] > now:
-                return known[2]
-            if visitor := await self._by_pass(connection, target, secret):
-                if len(self._known) >= KNOWN_LIMIT:
-                    self._known.clear()
-                self._known[key] = (revision, now + FRESH_SECONDS, visitor)
+            if visitor := self._fresh(key, live.revision):
                 return visitor
+            # A right that ends while it is looked up was not there.
+            revision = live.revision, self._changes
+            if visitor := await self._by_pass(connection, target, secret):
+                return self._keep(key, revision, visitor)
         user = await self.token_user(connection)
-        if user is not None and await self._may(connection, target, user):
-            return Visitor(user.id, by_token=True)
+        if user is None:
+            return None
+        key = (target, user.id)
+        if visitor := self._fresh(key, live.revision):
+            return visitor
+        revision = live.revision, self._changes
+        if await self._may(connection, target, user):
+            return self._keep(key, revision, Visitor(user.id, by_token=True))
         return None
+
+    def _fresh(self, key: tuple[Target, str], revision: int) -> Visitor | None:
+        known = self._known.get(key)
+        if known and known[0] == (revision, self._changes) and known[1] > time.monotonic():
+            return known[2]
+        return None
+
+    def _keep(
+        self, key: tuple[Target, str], revision: tuple[int, int], visitor: Visitor
+    ) -> Visitor:
+        if len(self._known) >= KNOWN_LIMIT:
+            self._known.clear()
+        self._known[key] = (revision, time.monotonic() + FRESH_SECONDS, visitor)
+        return visitor
 
     async def token_user(self, connection: HTTPConnection) -> User | None:
         """Whose API token the Authorization header is; None: the header is not ours."""

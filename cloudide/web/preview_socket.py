@@ -10,7 +10,6 @@ import asyncio
 from contextlib import suppress
 from typing import Protocol
 
-import httpcore
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Send
 from websockets.client import ClientProtocol
@@ -20,9 +19,9 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from cloudide.errors import NotSignedIn
+from cloudide.ports import http
 from cloudide.ports.headers import Headers
 
-READ_SIZE = 64 * 1024
 CLOSE_SECONDS = 2.0  # the program has to answer a close frame
 _ABNORMAL = {1005, 1006, 1015}  # never sent (RFC 6455 section 7.4.1)
 _HANDSHAKE = {b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"}
@@ -35,7 +34,7 @@ class Endable(Protocol):
 
 
 async def converse(
-    response: httpcore.Response,
+    answer: http.Exchange,
     headers: Headers,
     connection: HTTPConnection,
     receive: Receive,
@@ -47,7 +46,7 @@ async def converse(
 
     `limit` is in bytes of a message.
     """
-    chosen = _subprotocol(response, connection)
+    chosen = _subprotocol(answer, connection)
     await send(
         {
             "type": "websocket.accept",
@@ -55,7 +54,7 @@ async def converse(
             "headers": [pair for pair in headers if pair[0] not in _HANDSHAKE],
         }
     )
-    program = _Program(response.extensions["network_stream"], limit)
+    program = _Program(answer, limit)
     up = asyncio.create_task(_to_program(receive, program))
     down = asyncio.create_task(_to_browser(program, send))
     try:
@@ -84,15 +83,16 @@ async def converse(
 class _Program:
     """Our connection to the program: a client of RFC 6455 without I/O, and the tunnel."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream, limit: int) -> None:
+    def __init__(self, answer: http.Exchange, limit: int) -> None:
         self.protocol = ClientProtocol(parse_uri("ws://program/"), state=State.OPEN, max_size=limit)
-        self._stream = stream
+        self._connection = answer.connection
+        self._rest = answer.rest
         self._writing = asyncio.Lock()
 
     async def read(self) -> list[Frame]:
         """The next frames; [] when the program has ended the connection."""
         while True:
-            data = await self._stream.read(READ_SIZE)
+            data, self._rest = self._rest or await self._connection.read(), b""
             if data:
                 self.protocol.receive_data(data)
             else:
@@ -109,12 +109,12 @@ class _Program:
         async with self._writing:
             data = b"".join(self.protocol.data_to_send())
             if data:
-                await self._stream.write(data)
+                await self._connection.write(data)
 
 
 async def _to_program(receive: Receive, program: _Program) -> None:
     protocol = program.protocol
-    with suppress(httpcore.NetworkError, ConnectionClosed):
+    with suppress(http.Broken, ConnectionClosed):
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
@@ -161,7 +161,7 @@ async def _to_browser(program: _Program, send: Send) -> tuple[int, str]:
                         await send({"type": "websocket.send", "text": data.decode()})
                     else:
                         await send({"type": "websocket.send", "bytes": data})
-    except httpcore.NetworkError:
+    except http.Broken:
         return cut
     except UnicodeDecodeError:
         return CloseCode.INVALID_DATA, "A text message is not UTF-8."
@@ -170,9 +170,9 @@ async def _to_browser(program: _Program, send: Send) -> tuple[int, str]:
     return cut
 
 
-def _subprotocol(response: httpcore.Response, connection: HTTPConnection) -> str | None:
+def _subprotocol(answer: http.Exchange, connection: HTTPConnection) -> str | None:
     """What the program has chosen of what the browser offered."""
-    for name, value in response.headers:
+    for name, value in answer.headers:
         if name.lower() == b"sec-websocket-protocol":
             chosen = value.decode("latin-1").strip()
             if chosen in connection.scope.get("subprotocols", []):

@@ -251,6 +251,57 @@ async def test_an_answer_without_end_of_its_headers(ada: Browser) -> None:
         assert (await ada.get(port)).status_code == 502
 
 
+async def test_a_body_whose_trailers_do_not_end(ada: Browser) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ")
+        while True:
+            writer.write(b"y" * 10_000)
+            await writer.drain()
+
+    async with program(serve) as port:
+        await ada.enter(port)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await ada.get(port)
+
+
+async def test_a_program_may_answer_before_it_has_read_all(ada: Browser) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!")
+        await reader.read()
+
+    async def mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = {name.lower(): value for name, value in (await head(reader))[1]}["content-length"]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n" % length.encode())
+        left = int(length)
+        while left:
+            chunk = await reader.read(65536)
+            left -= len(chunk)
+            writer.write(chunk)
+            await writer.drain()
+
+    content = bytes(range(256)) * 4096 * 16
+    async with program(refuse) as port:
+        await ada.enter(port)
+        response = await ada.http.post(ada.url(port), content=content)
+        assert (response.status_code, response.text) == (413, "no!")
+    # A client that reads while it sends gets each part back before the last one has left.
+    async with program(mirror) as port:
+        await ada.enter(port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", ada.server.port)
+        head_ = f"POST / HTTP/1.1\r\nHost: {ada.host(port)}\r\nCookie: {ada.cookies(port)}\r\n"
+        writer.write(f"{head_}Content-Length: {10 * MIB}\r\n\r\n".encode())
+        async with asyncio.timeout(TIMEOUT):
+            writer.write(content[:MIB])
+            await reader.readuntil(b"\r\n\r\n")
+            for _ in range(9):
+                assert await reader.readexactly(MIB) == content[:MIB]
+                writer.write(content[:MIB])
+            assert await reader.readexactly(MIB) == content[:MIB]
+        writer.close()
+
+
 async def test_an_answer_that_breaks_off_is_not_taken_for_whole(ada: Browser) -> None:
     for answer in (
         b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this",

@@ -1,0 +1,147 @@
+"""Previews: requests a second of small answers, and megabytes a second of a large download.
+
+One and the same program in a container, and one and the same client here: once by the preview's
+address (server, tunnel, agent), once by the container's own address on its network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+import psutil
+from server import Api
+
+from bench.serving import cloudide
+from cloudide.workspaces.engine import Engine
+
+PORT = 8000
+ROUNDS, SECONDS, CONNECTIONS = 5, 4.0, 16
+LARGE = 1024**3  # bytes
+SMALL = b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n"
+PROGRAM = Path(__file__).parent / "peers" / "preview_program.py"
+OPEN_SECONDS = 30.0
+
+
+class Way(msgspec.Struct):
+    """How the program is reached, and what came of it in each round."""
+
+    name: str
+    address: tuple[str, int]
+    host: bytes
+    more: bytes = b""
+    requests: list[float] = []  # a second
+    megabytes: list[float] = []  # a second, of 10^6 bytes
+
+
+class Ratios(msgspec.Struct):
+    title: str
+    conditions: str
+    ways: list[Way]
+
+    def table(self) -> str:
+        rows = ["| | small answers/s | large download MB/s |", "|---|--:|--:|"]
+        for each in self.ways:
+            small, large = (statistics.median(values) for values in (each.requests, each.megabytes))
+            rows.append(f"| {each.name} | {small:,.0f} | {large:,.0f} |")
+        ours, direct = self.ways
+        small, large = (
+            statistics.median(a) / statistics.median(b)
+            for a, b in ((ours.requests, direct.requests), (ours.megabytes, direct.megabytes))
+        )
+        rows.append(f"| **CloudIDE ÷ direct** | **{small:.2f}** (goal ≥ 0.30) | {large:.2f} |")
+        return "\n".join(rows)
+
+
+async def measure(options: Namespace) -> list[Ratios]:
+    rounds, seconds, size = (1, 1.0, LARGE // 8) if options.quick else (ROUNDS, SECONDS, LARGE)
+    async with cloudide() as server:
+        api = server.api
+        workspace = await api.create(image="python")
+        await api.write(workspace, "program.py", PROGRAM.read_bytes())
+        path = f"/api/v1/workspaces/{workspace}"
+        command = {"command": ["python3", "program.py", str(PORT)]}
+        await api.post(f"{path}/terminals", json=command)
+        await _until_open(api, path)
+        host = f"{PORT}--{workspace}.preview.localhost:{server.port}".encode()
+        token = f"Authorization: {api.http.headers['Authorization']}\r\n".encode()
+        ours = Way("preview", ("127.0.0.1", server.port), host, token)
+        direct = Way("direct", (await _address(workspace), PORT), b"direct")
+        process, used = psutil.Process(server.pid), 0.0
+        for _ in range(rounds):
+            for way in (ours, direct):
+                way.requests.append(await _requests(way, seconds))
+            for way in (ours, direct):
+                before = _cpu(process)
+                way.megabytes.append(await _download(way, size))
+                used += _cpu(process) - before if way is ours else 0.0
+        conditions = (
+            f"{rounds} alternating rounds, medians; {CONNECTIONS} connections that ask one request "
+            f"after the other for {seconds:g} s, then one download of {size / 1e6:,.0f} MB, which "
+            f"costs the server {used / rounds / (size / 1e9):.2f} s of CPU for each GB. The client "
+            "and all servers share this machine's cores; nothing pinned."
+        )
+        return [Ratios("Previews beside a direct connection", conditions, [ours, direct])]
+
+
+async def _until_open(api: Api, path: str) -> None:
+    async with asyncio.timeout(OPEN_SECONDS):
+        while PORT not in [each["port"] for each in (await api.get(f"{path}/ports"))["ports"]]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def _address(workspace: str) -> str:
+    """The container's own address, which this machine reaches."""
+    engine = Engine()
+    try:
+        filters = {"label": f"cloudide.workspace={workspace}"}
+        found = await engine.call(lambda client: client.containers(filters=filters))
+        networks = found[0]["NetworkSettings"]["Networks"]
+        return next(iter(networks.values()))["IPAddress"]
+    finally:
+        engine.close()
+
+
+async def _requests(way: Way, seconds: float) -> float:
+    ask = SMALL % (way.host, way.more)
+    done = 0
+    end = time.perf_counter() + seconds
+
+    async def client() -> None:
+        nonlocal done
+        reader, writer = await asyncio.open_connection(*way.address)
+        while time.perf_counter() < end:
+            writer.write(ask)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            await reader.readexactly(100)
+            done += 1
+        writer.transport.abort()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+    return done / (time.perf_counter() - began)
+
+
+async def _download(way: Way, size: int) -> float:
+    reader, writer = await asyncio.open_connection(*way.address, limit=1024 * 1024)
+    ask = b"GET /large/%d HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (size, way.host, way.more)
+    began = time.perf_counter()
+    writer.write(ask)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    left = size
+    while left:
+        left -= len(await reader.read(1024 * 1024))
+    took = time.perf_counter() - began
+    writer.transport.abort()
+    return size / took / 1e6
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
