@@ -50,6 +50,7 @@ DELETE = InWorkspace(Action.DELETE)
 
 API = "/api/v1"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
+RECORDING = f"{WORKSPACE}/terminals/{{terminal}}/recording"
 
 
 class Endpoint(NamedTuple):
@@ -91,7 +92,12 @@ ENDPOINTS = [
     Endpoint("GET", f"{WORKSPACE}/blame", READ, history.blame),
     Endpoint("GET", f"{WORKSPACE}/terminals", READ, terminals.show_all),
     Endpoint("POST", f"{WORKSPACE}/terminals", EXECUTE, terminals.create),
+    Endpoint("PATCH", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.configure),
     Endpoint("DELETE", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.delete),
+    Endpoint("GET", RECORDING, READ, terminals.download_recording),
+    Endpoint("POST", RECORDING, EXECUTE, terminals.record),
+    Endpoint("POST", f"{RECORDING}/stop", EXECUTE, terminals.end_recording),
+    Endpoint("DELETE", RECORDING, EXECUTE, terminals.delete_recording),
     Endpoint("GET", f"{WORKSPACE}/tasks", READ, tasks.show_all),
     Endpoint("POST", f"{WORKSPACE}/tasks/{{task:path}}/runs", EXECUTE, tasks.run),
     Endpoint("GET", f"{WORKSPACE}/task-runs", READ, tasks.show_runs),

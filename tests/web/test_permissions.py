@@ -50,7 +50,13 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", f"{WORKSPACE}/blame"): (MEMBERS, None),
     ("GET", f"{WORKSPACE}/terminals"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/terminals"): (EDITORS, {"command": ["true"]}),
+    # Of the editors, only who opened the terminal.
+    ("PATCH", f"{WORKSPACE}/terminals/{{terminal}}"): (OWNERS, {"typing": "everyone"}),
     ("DELETE", f"{WORKSPACE}/terminals/{{terminal}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/terminals/{{terminal}}/recording"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/terminals/{{terminal}}/recording"): (EDITORS, None),
+    ("POST", f"{WORKSPACE}/terminals/{{terminal}}/recording/stop"): (EDITORS, None),
+    ("DELETE", f"{WORKSPACE}/terminals/{{terminal}}/recording"): (EDITORS, None),
     ("GET", f"{WORKSPACE}/tasks"): (MEMBERS, None),
     ("POST", f"{WORKSPACE}/tasks/{{task:path}}/runs"): (EDITORS, {}),
     ("GET", f"{WORKSPACE}/task-runs"): (MEMBERS, None),

@@ -76,7 +76,24 @@ export interface TerminalInfo {
   cols: number;
   rows: number;
   viewers: number;
+  /** Where the foreground program is, and its command line; "" while that is the shell. */
+  directory: string;
+  foreground: string;
+  bells: number;
+  owner: Viewer | null;
+  typing: TypingMode;
+  recording: TerminalRecording | null;
   exit?: TerminalExit | null;
+}
+
+/** Who may type: who may at all, its owner alone, or all write and only the owner's Enter runs it. */
+export type TypingMode = 'everyone' | 'owner' | 'approve';
+
+export interface TerminalRecording {
+  by: Viewer;
+  running: boolean;
+  truncated: boolean;
+  size: number;
 }
 
 /* ── tasks: /api/v1/workspaces/{id}/tasks and task-runs ─────────────────────────────────────────── */
@@ -287,7 +304,11 @@ export interface AwarenessUser {
 
 /* ── WS /api/v1/workspaces/{id}/terminals/{tid} ──────────────────────────────────────────────── */
 
-export type TerminalRequest = { type: 'resize'; cols: number; rows: number };
+export type TerminalRequest =
+  | { type: 'resize'; cols: number; rows: number }
+  | { type: 'visible'; visible: boolean }
+  | { type: 'control'; hold: boolean }
+  | { type: 'ack'; number: number; bytes: number };
 
 export interface Viewer {
   id: string;
@@ -295,12 +316,23 @@ export interface Viewer {
   color: string;
 }
 
+export interface TerminalTyping {
+  mode: TypingMode;
+  owner: Viewer | null;
+  /** Who holds control of the size. */
+  control: Viewer | null;
+}
+
 export type TerminalControl =
-  | { type: 'replay'; cols: number; rows: number }
+  | { type: 'replay'; cols: number; rows: number; number: number }
   | { type: 'ready'; writable: boolean }
   | { type: 'resize'; cols: number; rows: number }
   | { type: 'viewers'; people: Viewer[] }
   | { type: 'title'; title: string }
+  | ({ type: 'typing'; writable: boolean } & TerminalTyping)
+  | { type: 'typed'; person: Viewer }
+  | { type: 'held'; person: Viewer }
+  | { type: 'recording'; recording: TerminalRecording | null }
   | ({ type: 'exit' } & TerminalExit);
 
 /* ── history: /api/v1/workspaces/{id}/history, restore, blame, convert ───────────────────────────── */

@@ -51,6 +51,9 @@ function attach(): TerminalSocket {
       size: () => undefined,
       viewers: (people) => log.push(`viewers ${people.length}`),
       title: (title) => log.push(`title ${title}`),
+      typing: ({ mode }) => log.push(`typing ${mode}`),
+      typed: (person, held) => log.push(`${held ? 'held' : 'typed'} ${person.name}`),
+      recording: (recording) => log.push(`recording ${recording?.running}`),
       exit: (exit) => log.push(`exit ${exit.code}`),
       gone: (code) => log.push(`gone ${code}`),
     },
@@ -68,6 +71,10 @@ function latest(): FakeSocket {
   return socket;
 }
 
+function drawAll(): void {
+  pending.splice(0).forEach((drawn) => drawn());
+}
+
 const typed = new TextEncoder().encode('ls\n');
 
 beforeEach(() => {
@@ -79,35 +86,92 @@ beforeEach(() => {
 describe('a terminal socket', () => {
   test('starts the screen over for a replay', () => {
     attach();
-    latest().control({ type: 'replay', cols: 80, rows: 24 });
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 1 });
     latest().bytes('hello');
-    expect(log).toEqual(['reset', 'resize 80x24', 'write hello']);
+    // Starting over waits its turn: the emulator still has to draw what came before.
+    expect(log).toEqual(['write hello']);
+    drawAll();
+    expect(log).toEqual(['write hello', 'reset', 'resize 80x24']);
+  });
+
+  test('acknowledges what was drawn, not what was received', () => {
+    attach();
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 7 });
+    latest().bytes('x'.repeat(100_000));
+    latest().bytes('y'.repeat(100_000));
+    expect(latest().sent).toEqual([]);
+    drawAll();
+    expect(latest().sent).toEqual(['{"type":"ack","number":7,"bytes":200000}']);
+    latest().bytes('z'.repeat(200_000));
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 8 });
+    drawAll();
+    expect(latest().sent).toHaveLength(1);
+  });
+
+  test('keeps keys that are typed before the history was drawn, but no answers', () => {
+    const terminal = attach();
+    const answer = new TextEncoder().encode('\x1b[?1;2c');
+    expect(terminal.input(typed)).toBe(true);
+    expect(terminal.input(answer)).toBe(false);
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 1 });
+    latest().control({ type: 'ready', writable: true });
+    expect(latest().sent).toEqual([]);
+    drawAll();
+    expect(latest().sent).toEqual([typed]);
+    expect(terminal.input(answer)).toBe(true);
+  });
+
+  test('forgets keys that nobody expects any more', () => {
+    vi.useFakeTimers();
+    const terminal = attach();
+    terminal.input(typed);
+    vi.advanceTimersByTime(11_000);
+    latest().control({ type: 'ready', writable: true });
+    drawAll();
+    expect(latest().sent).toEqual([]);
+    vi.useRealTimers();
+  });
+
+  test('tells when nobody sees it, on every connection', () => {
+    const terminal = attach();
+    terminal.visible(false);
+    terminal.visible(false);
+    expect(latest().sent).toEqual(['{"type":"visible","visible":false}']);
+  });
+
+  test('says who types, and whose Enter waits', () => {
+    attach();
+    const person = { id: 'a', name: 'Ann', color: '#123' };
+    latest().control({ type: 'typed', person });
+    latest().control({ type: 'held', person });
+    latest().control({ type: 'typing', mode: 'owner', owner: person, control: null, writable: false });
+    expect(log).toEqual(['typed Ann', 'held Ann', 'typing owner']);
   });
 
   test('lets input through only after the history was drawn', () => {
     const terminal = attach();
-    latest().control({ type: 'replay', cols: 80, rows: 24 });
-    expect(terminal.input(typed)).toBe(false);
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 1 });
     latest().control({ type: 'ready', writable: true });
-    expect(terminal.input(typed)).toBe(false);
-    pending.splice(0).forEach((drawn) => drawn());
-    expect(terminal.input(typed)).toBe(true);
+    terminal.input(typed);
+    expect(latest().sent).toEqual([]);
+    drawAll();
     expect(latest().sent).toEqual([typed]);
   });
 
   test('closes the input again when the server resynchronises', () => {
     const terminal = attach();
-    latest().control({ type: 'replay', cols: 80, rows: 24 });
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 1 });
     latest().control({ type: 'ready', writable: true });
-    latest().control({ type: 'replay', cols: 80, rows: 24 });
-    pending.splice(0).forEach((drawn) => drawn());
-    expect(terminal.input(typed)).toBe(false);
+    latest().control({ type: 'replay', cols: 80, rows: 24, number: 1 });
+    terminal.input(typed);
+    pending.splice(0, 2).forEach((drawn) => drawn());
+    expect(latest().sent).toEqual([]);
   });
 
   test('sends nothing of a viewer without the right to type', () => {
     const terminal = attach();
     latest().control({ type: 'ready', writable: false });
-    pending.splice(0).forEach((drawn) => drawn());
+    drawAll();
     expect(terminal.input(typed)).toBe(false);
   });
 

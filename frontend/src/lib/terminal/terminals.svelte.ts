@@ -1,12 +1,21 @@
-import type { TerminalExit, TerminalInfo, Viewer } from '../protocol';
+import type { TerminalExit, TerminalInfo, TerminalRecording, TerminalTyping, TypingMode, Viewer } from '../protocol';
 import { request, websocketUrl, workspaceUrl } from '../session/api';
 import { theme } from '../shell/theme.svelte';
 import { TerminalSocket } from './terminal-socket';
 import { type Emulator, openEmulator } from './emulator';
 
+/** What usually ends programs; signal(7). */
+const SIGNALS: Record<number, string> = {
+  1: 'SIGHUP', 2: 'SIGINT', 3: 'SIGQUIT', 6: 'SIGABRT', 9: 'SIGKILL', 11: 'SIGSEGV', 13: 'SIGPIPE', 15: 'SIGTERM',
+};
+const TYPIST_MS = 2500; // how long somebody is shown as typing
+
 /** How a shell ended, in words. */
 export function exitText(exit: TerminalExit): string {
-  if (exit.signal !== null && exit.signal !== undefined && exit.signal !== 0) return `Ended by signal ${exit.signal}`;
+  if (exit.signal !== null && exit.signal !== undefined && exit.signal !== 0) {
+    const name = SIGNALS[Number(exit.signal)];
+    return name ? `Ended by ${name} (signal ${exit.signal})` : `Ended by signal ${exit.signal}`;
+  }
   if (exit.code === null || exit.code === undefined) return 'Ended';
   return exit.code === 0 ? 'Ended' : `Ended with code ${exit.code}`;
 }
@@ -22,6 +31,14 @@ export class TerminalTab {
   shared = $state.raw<{ cols: number; rows: number } | null>(null);
   room = $state.raw<{ cols: number; rows: number } | null>(null);
   problem = $state('');
+  typing = $state.raw<TerminalTyping>({ mode: 'everyone', owner: null, control: null });
+  /** Who types right now; `held`: their Enter waits for the owner's. */
+  typist = $state.raw<{ person: Viewer; held: boolean } | null>(null);
+  recording = $state.raw<TerminalRecording | null>(null);
+  /** It rang while nobody looked. */
+  rang = $state(false);
+  directory = $state('');
+  foreground = $state('');
   ready = $state(false);
   readonly id: string;
   readonly info: TerminalInfo;
@@ -29,8 +46,13 @@ export class TerminalTab {
   #socket: TerminalSocket | null = null;
   #wantsFocus = false;
   #closed = false;
+  #visible = false;
+  #bells: number;
+  #typistGone: ReturnType<typeof setTimeout> | undefined;
 
   constructor(workspace: string, info: TerminalInfo) {
+    this.#bells = info.bells;
+    this.#learn(info);
     this.id = info.id;
     this.info = info;
     this.title = info.title;
@@ -63,6 +85,9 @@ export class TerminalTab {
         size: (cols, rows) => (this.shared = { cols, rows }),
         viewers: (people) => (this.viewers = people),
         title: (title) => (this.title = title),
+        typing: (typing) => (this.typing = typing),
+        typed: (person, held) => this.#typed(person, held),
+        recording: (recording) => (this.recording = recording),
         exit: (exit) => {
           this.exit = exit;
           emulator.setWritable(false);
@@ -70,7 +95,21 @@ export class TerminalTab {
         gone: (_code, reason) => (this.problem = reason || 'This terminal is gone.'),
       },
     );
+    this.#socket.visible(this.#visible);
     this.ready = true;
+  }
+
+  #typed(person: Viewer, held: boolean): void {
+    this.typist = { person, held };
+    clearTimeout(this.#typistGone);
+    this.#typistGone = setTimeout(() => (this.typist = null), TYPIST_MS);
+  }
+
+  #learn(info: TerminalInfo): void {
+    this.directory = info.directory;
+    this.foreground = info.foreground;
+    this.recording = info.recording;
+    this.typing = { ...this.typing, mode: info.typing, owner: info.owner };
   }
 
   get element(): HTMLElement | null {
@@ -81,6 +120,9 @@ export class TerminalTab {
   take(info: TerminalInfo): void {
     if (!this.connected) this.title = info.title || this.title;
     if (info.exit && !this.exit) this.exit = info.exit;
+    this.#learn(info);
+    if (info.bells > this.#bells && !this.#visible) this.rang = true;
+    this.#bells = info.bells;
   }
 
   /** Measures the room there is and asks for it. */
@@ -108,6 +150,18 @@ export class TerminalTab {
     this.#emulator?.focus();
   }
 
+  /** Whether anybody sees it in this page. */
+  see(visible: boolean): void {
+    this.#visible = visible;
+    if (visible) this.rang = false;
+    this.#socket?.visible(visible);
+  }
+
+  /** Takes the size for this window alone, or gives it back. */
+  hold(hold: boolean): void {
+    this.#socket?.control(hold);
+  }
+
   setDark(dark: boolean): void {
     this.#emulator?.setDark(dark);
   }
@@ -118,6 +172,7 @@ export class TerminalTab {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#typistGone);
     this.#socket?.close();
     this.#emulator?.dispose();
     this.#emulator = null;
@@ -177,7 +232,7 @@ export class Terminals {
 
   /** Ends a terminal for everybody. Raises ApiError. */
   async end(tab: TerminalTab): Promise<void> {
-    await request('DELETE', workspaceUrl(this.workspace, `/terminals/${encodeURIComponent(tab.id)}`)).catch(
+    await request('DELETE', this.#url(tab)).catch(
       (error: { status?: number }) => {
         // Gone already is what was wanted.
         if (error.status !== 404) throw error;
@@ -190,6 +245,24 @@ export class Terminals {
   async restart(tab: TerminalTab): Promise<void> {
     await this.create(tab.info);
     await this.end(tab);
+  }
+
+  /** Says who may type. Raises ApiError. */
+  async setTyping(tab: TerminalTab, mode: TypingMode): Promise<void> {
+    await request('PATCH', this.#url(tab), { typing: mode });
+  }
+
+  /** Begins to record, or stops. Raises ApiError. */
+  async record(tab: TerminalTab): Promise<void> {
+    await request('POST', this.#url(tab, tab.recording?.running ? '/recording/stop' : '/recording'));
+  }
+
+  recordingUrl(tab: TerminalTab): string {
+    return this.#url(tab, '/recording');
+  }
+
+  #url(tab: TerminalTab, rest = ''): string {
+    return workspaceUrl(this.workspace, `/terminals/${encodeURIComponent(tab.id)}${rest}`);
   }
 
   step(by: number): void {
