@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from cloudide.agents.link import Agent
-from cloudide.errors import AgentUnavailable, CloudIDEError, NotFound
+from cloudide.errors import AgentUnavailable, CloudIDEError, NotFound, TooLarge
 from cloudide.tasks import definitions, found
 from cloudide.tasks.definitions import Problem, Task
 
@@ -48,10 +48,16 @@ async def catalogue(agent: Agent) -> Catalogue:
     for file, limit, read in readers:
         try:
             content = (await agent.read(file, limit)).content or b""
+            if len(content) > limit:  # the agent is not to be believed
+                raise TooLarge
         except (AgentUnavailable, NotFound) as error:
             if isinstance(error, NotFound):
                 continue  # it went meanwhile
             raise
+        except TooLarge:
+            kib = limit // 1024
+            problems.append(Problem(file, f"The file is larger than {kib} KiB; it is not read."))
+            continue
         except CloudIDEError as error:
             problems.append(Problem(file, error.message))
             continue

@@ -76,10 +76,24 @@ async def test_a_first_configuration_and_what_becomes_of_it(home: Home) -> None:
 
     # Another run is compared with the one before, and the keyboard starts it.
     await home.task("hello").click()
+    await page.keyboard.press("ArrowDown")
+    await expect(home.task("slow")).to_be_focused()
+    await expect(home.task("slow")).to_have_attribute("aria-selected", "true")
+    await page.keyboard.press("ArrowUp")
+    await expect(home.task("hello")).to_be_focused()
     await page.keyboard.press("Enter")
     facts = home.get("task-facts")
     await expect(facts).to_contain_text("Passed", timeout=30_000)
     await expect(facts.locator(".trend").first).to_be_visible(timeout=30_000)
+
+    # Earlier runs are there with what they printed.
+    await home.get("task-history-toggle").click()
+    earlier = home.get("task-earlier")
+    await expect(earlier).to_have_count(2)
+    await earlier.nth(1).click()
+    await expect(earlier.nth(1)).to_have_attribute("aria-pressed", "true")
+    await home.printed("hello")
+    await home.get("task-history-toggle").click()
 
     # A background task says where it serves.
     server = (

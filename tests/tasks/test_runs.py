@@ -280,3 +280,14 @@ async def test_a_slow_reader_is_shown_the_end_again(bench: Bench) -> None:
     # It was never sent more than is kept, and its end is the end.
     assert channel.queued <= 500 + 1000
     assert wire.closed.done()
+
+
+async def test_a_file_that_is_too_large_is_told(bench: Bench) -> None:
+    bench.define("# " + "x" * 70_000)
+    (bench.link.root / "Makefile").write_text("all:\n" + "#" * 600_000)
+    (bench.link.root / "package.json").write_text('{"scripts": {"dev": "x"}}')
+    listed = await bench.tasks.list("one")
+    assert [task["name"] for task in listed["tasks"]] == ["npm:dev"]
+    told = {problem.file: problem.message for problem in listed["problems"]}
+    assert "larger than 64 KiB" in told["cloudide.toml"]
+    assert "larger than 512 KiB" in told["Makefile"]

@@ -154,13 +154,30 @@ async def test_activity_is_shown_and_kept(people: People, owner: Api, root: str)
     shown = await owner.get(f"{root}/activity")
     assert shown["idle_minutes"] == 30
     assert "files" in shown["last"]
-    assert "command" in shown["last"]
     assert (shown["holds"], shown["warning"]) == ([], False)
     assert shown["stops_at"] is not None
     run = await owner.post(f"{root}/tasks/slow/runs", json={})
     shown = await owner.get(f"{root}/activity")
     assert (shown["holds"], shown["stops_at"]) == ([{"kind": "task", "what": "slow"}], None)
+    assert "command" in shown["last"]
     await owner.delete(f"{root}/task-runs/{run['id']}")
+    terminal = (await owner.post(f"{root}/terminals", json={}))["id"]
+    async with (
+        asyncio.timeout(30),
+        owner.socket("/api/v1/events") as events,
+        owner.socket(f"{root}/terminals/{terminal}") as socket,
+    ):
+        await events.send(json.dumps({"type": "watch", "workspace": people.workspace}))
+        await socket.send(b"sleep 1000\r")
+        at_work = ""
+        while at_work != "sleep 1000":
+            message = json.loads(await events.recv())
+            for each in message.get("terminals", []):
+                at_work = each["foreground"] if each["id"] == terminal else at_work
+    shown = await owner.get(f"{root}/activity")
+    assert shown["holds"] == [{"kind": "terminal", "what": "sleep 1000"}]
+    assert "typing" in shown["last"]
+    await owner.delete(f"{root}/terminals/{terminal}")
     kept = await owner.post(f"{root}/activity")
     assert "kept" in kept["last"]
     assert (await people["viewer"].get(f"{root}/activity"))["stops_at"]
