@@ -28,7 +28,7 @@ class Tunnels(Listener):
         self._agents = agents
         self._open: Counter[str] = Counter()
         self._idle: dict[Target, deque[tuple[Connection, asyncio.TimerHandle]]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[str, set[asyncio.Task[None]]] = {}
         agents.subscribe(self)
 
     @asynccontextmanager
@@ -71,7 +71,8 @@ class Tunnels(Listener):
     async def close(self) -> None:
         for target in [*self._idle]:
             self._drop(target)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        tasks = [task for each in self._closing.values() for task in each]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # ── kept connections ────────────────────────────────────────────────────────────────────────
 
@@ -115,8 +116,10 @@ class Tunnels(Listener):
         workspace = target.workspace
         agent = self._agents.agent(workspace)
         if self._open[workspace] >= TUNNELS_LIMIT:
+            # What nobody uses makes room, and what is being closed has made some soon.
             for each in [each for each in self._idle if each.workspace == workspace]:
                 self._drop(each)
+            await asyncio.gather(*self._closing.get(workspace, ()), return_exceptions=True)
         if self._open[workspace] >= TUNNELS_LIMIT:
             raise TooMany(f"This workspace has {TUNNELS_LIMIT} connections open, the limit.")
         self._open[workspace] += 1
@@ -129,9 +132,16 @@ class Tunnels(Listener):
     def _hang_up(self, workspace: str, stream: Stream) -> None:
         """Close without waiting for the other side to agree."""
         task = asyncio.create_task(stream.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-        task.add_done_callback(lambda _: self._release(workspace))
+        closing = self._closing.setdefault(workspace, set())
+        closing.add(task)
+
+        def closed(task: asyncio.Task[None]) -> None:
+            closing.discard(task)
+            if not closing and self._closing.get(workspace) is closing:
+                del self._closing[workspace]
+            self._release(workspace)
+
+        task.add_done_callback(closed)
 
     def _release(self, workspace: str) -> None:
         self._open[workspace] -= 1
