@@ -181,6 +181,27 @@ async def test_a_head_has_the_length_and_no_body(ada: Browser) -> None:
         assert (response.headers["content-length"], response.content) == ("1000", b"")
 
 
+async def test_a_part_of_a_file_is_asked_for_and_answered(ada: Browser) -> None:
+    content = bytes(range(256)) * 40
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            asked = {name.lower(): value for name, value in (await head(reader))[1]}["range"]
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            part = content[int(first) : int(last) + 1]
+            where = f"bytes {first}-{last}/{len(content)}"
+            answer = f"HTTP/1.1 206 Partial Content\r\nContent-Range: {where}\r\n"
+            writer.write(f"{answer}Content-Length: {len(part)}\r\n\r\n".encode() + part)
+
+    async with program(serve) as port:
+        await ada.enter(port)
+        for first, last in ((0, 0), (100, 5000), (10_000, 10_239)):
+            response = await ada.get(port, headers={"Range": f"bytes={first}-{last}"})
+            assert response.status_code == 206
+            assert response.headers["content-range"] == f"bytes {first}-{last}/{len(content)}"
+            assert response.content == content[first : last + 1]
+
+
 async def test_a_redirect_is_left_to_the_browser(ada: Browser) -> None:
     to = b"http://169.254.169.254/latest/meta-data"
     async with program(answering(b"HTTP/1.1 302 Found\r\nLocation: " + to + b"\r\n\r\n")) as port:
