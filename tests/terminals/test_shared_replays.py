@@ -7,7 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shared import Screen, Shared, shared
+from linked import linked
+from shared import KEY, Screen, Shared, shared
+
+from cloudide.settings import Settings
+from cloudide.terminals.terminals import Terminals
 
 from screens import DUMP, screens, seen  # isort: skip
 
@@ -65,3 +69,27 @@ async def test_a_program_whose_start_is_lost_is_drawn_again(tmp_path: Path, name
         await first.shows(wanted)
         await late.shows(wanted)
         await same(first, late)
+
+
+async def test_a_restarted_server_shows_the_same_screen(tmp_path: Path) -> None:
+    """The program runs on, and what it drew before is drawn for whoever comes back."""
+    program = shutil.which("htop")
+    assert program is not None, "htop is not installed; `make test` sees to that."
+    async with linked(tmp_path) as link:
+        async with Terminals(link.agents, Settings(), KEY) as terminals:
+            terminals.connected(link.agent)
+            sharing = Shared(link, terminals)
+            id = await sharing.open(program, "--delay=100")
+            before = sharing.look(id)
+            await before.ready()
+            await before.until(lambda screen: len(screen.output) > 500)
+            await before.type(b"/")
+            await before.shows(b"Search:")
+        assert before.closed is not None
+        assert before.closed[0] == 1012
+        link.agent.hello.terminals[:] = await link.agent.terminals()
+        async with Terminals(link.agents, Settings(), KEY) as terminals:
+            terminals.connected(link.agent)
+            after = Shared(link, terminals).look(id)
+            await after.ready()
+            await same(before, after)
