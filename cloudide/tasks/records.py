@@ -82,7 +82,8 @@ class Records:
 
     async def finish(self, record: Record, output: bytes) -> None:
         """Keep how a run ended and what it printed, and forget what is older than is kept."""
-        packed = zlib.compress(output, 1)
+        # What never ran printed nothing, and takes no place of what did.
+        packed = None if record.seconds is None else zlib.compress(output, 1)
         own = (task_runs.c.workspace == record.workspace) & (task_runs.c.task == record.task)
         ended = task_runs.c.state.not_in([State.WAITING, State.RUNNING])
         newest = select(task_runs.c.id).order_by(task_runs.c.created_at.desc())
@@ -142,7 +143,7 @@ class Records:
         return _record(row._mapping) if row else None
 
     async def output(self, workspace: str, id: str) -> tuple[Record, bytes | None]:
-        """A run and what it printed; None when that is no longer kept.
+        """A run and what it printed, as far as that is known; None when it is no longer kept.
 
         Raises:
             NotFound: there is no such run in this workspace.
@@ -154,7 +155,10 @@ class Records:
             row = (await db.execute(query)).first()
         if row is None:
             raise NotFound("There is no such run here, or it is no longer kept.")
-        return _record(row._mapping), None if row.output is None else zlib.decompress(row.output)
+        record = _record(row._mapping)
+        if row.output is not None:
+            return record, zlib.decompress(row.output)
+        return record, b"" if record.seconds is None else None
 
 
 def _record(row: Mapping[Any, Any]) -> Record:

@@ -108,6 +108,15 @@ async def test_unchanged_inputs_are_skipped(bench: Bench) -> None:
     assert (await bench.run("build"))["state"] == "skipped"
 
 
+async def test_what_was_skipped_takes_no_place_of_an_output(bench: Bench) -> None:
+    (bench.link.root / "in.txt").write_text("1")
+    bench.define("[tasks.build]\ncommand = 'echo built'\ninputs = ['*.txt']\n")
+    built = await bench.run("build")
+    skipped = [await bench.run("build") for _ in range(OUTPUTS_KEPT + 1)]
+    assert await bench.printed(skipped[-1]["id"]) == b""
+    assert await bench.printed(built["id"]) == b"built\r\n"
+
+
 async def test_a_skipped_step_counts_as_passed(bench: Bench) -> None:
     (bench.link.root / "in.txt").write_text("1")
     bench.define(

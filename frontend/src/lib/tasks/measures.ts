@@ -1,8 +1,9 @@
 /** What a run took, in words, and beside the run before it. */
 import type { TaskExit, TaskMeasures, TaskRun } from '../protocol';
 
-/** `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
+/** `0.04 s`, `1.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`. */
 export function seconds(value: number): string {
+  if (value < 0.995) return `${value.toFixed(2)} s`;
   if (value < 9.95) return `${value.toFixed(1)} s`;
   if (value < 59.5) return `${Math.round(value)} s`;
   const minutes = Math.floor(Math.round(value) / 60);
