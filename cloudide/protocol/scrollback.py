@@ -60,11 +60,11 @@ def safe_cut(content: bytes | bytearray, at: int) -> int:
 
     `content` starts in the ground state.
     """
-    for match in STRING.finditer(content):
-        if match.start() >= at:
-            break
-        if match.end() > at:
-            at = match.end()
+    # Looked at no further than needed; so a string that goes on behind that seems to end there.
+    stop = at + (content[at - 1 : at] == b"\x1b")
+    starts = [string.start() for string in STRING.finditer(content, 0, stop) if string.end() >= at]
+    if starts and (string := STRING.match(content, starts[0])) and string.start() < at:
+        at = max(at, string.end())
     start = content.rfind(b"\x1b", max(0, at - SEQUENCE_LIMIT), at)
     if start >= 0 and (match := _SEQUENCE.match(content, start)) and match.end() > at:
         at = match.end()
