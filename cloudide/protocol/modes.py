@@ -24,7 +24,7 @@ _TITLE = re.compile(rb"\x1b\][02];([^\x07\x18\x1a\x1b]{0,1024})" + END_OR_BEL)
 _LINK = re.compile(rb"\x1b\]8;([^\x07\x18\x1a\x1b]{0,2048})" + END_OR_BEL)
 _RESET = re.compile(rb"(\x1b(?:c|\[!p))")
 _CHARSET = re.compile(rb"\x1b([()*+\-./])([0-9A-Za-z=<>`{}\"&?%]{1,2}?)")
-_SHIFT = re.compile(rb"[\x0e\x0f\x1b](?:(?<!\x1b)|[no])")
+_SHIFTS = (b"\x0e", b"\x0f", b"\x1bn", b"\x1bo")
 _MODE = re.compile(rb"\x1b(?:\[(?:(\??)([0-9;]{0,64})([hlr])|([0-9]{0,3}) (q))|([=>]))")
 _ALTERNATE = re.compile(rb"\x1b\[\?(?:[0-9;]*;)?(?:47|1047|1049)(?:;[0-9;]*)?([hl])")
 _RENDITION = re.compile(rb"\x1b\[([0-9;:]{0,256})m")
@@ -124,8 +124,7 @@ class Modes:
         """Follow `data`, which begins and ends between sequences."""
         data = seven_bit(data)
         if b"\x1b" not in data:
-            if shifts := _SHIFT.findall(data):
-                self._shift = shifts[-1]
+            self._take_shift(data)
             return
         if titles := _TITLE.findall(data):
             self.title = titles[-1]
@@ -156,9 +155,13 @@ class Modes:
                     if number:
                         self._set(bool(question), int(number), final == b"h")
         self._charsets.update(_CHARSET.findall(data))
-        if shifts := _SHIFT.findall(data):
-            self._shift = shifts[-1]
+        self._take_shift(data)
         self._rendition.scan(data)
+
+    def _take_shift(self, data: bytes | bytearray) -> None:
+        at, shift = max((data.rfind(shift), shift) for shift in _SHIFTS)
+        if at >= 0:
+            self._shift = shift
 
     def _set(self, private: bool, number: int, on: bool) -> None:
         if not private:

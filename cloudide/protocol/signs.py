@@ -35,14 +35,12 @@ class Signs:
 
     def feed(self, data: bytes) -> bool:
         """Read the next output; returns whether anything changed."""
-        if (
-            not self._carry
-            and b"\x07" not in data
-            and b"\x1b\\" not in data
-            and b"\x1b]" not in data[-CARRY_LIMIT:]
-            and data[-1:] != b"\x1b"
-        ):
-            return False  # most output: nothing rings, no string ends or begins
+        if not self._carry and b"\x07" not in data:
+            if b"\x1b" not in data:
+                return False  # most output
+            begins = b"\x1b]" in data[-CARRY_LIMIT:] or data[-1:] == b"\x1b"
+            if not begins and b"\x1b\\" not in data:
+                return False
         data = self._carry + data
         begun = _BEGUN.search(data, max(0, len(data) - CARRY_LIMIT))
         self._carry = data[begun.start() :] if begun else b""
