@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec
 
 import structlog
 
@@ -43,6 +43,7 @@ from cloudide.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
+P = ParamSpec("P")
 Key = tuple[str, str]  # workspace id, path
 KEEP_ALIVE_SECONDS = 5.0
 RESTARTING, OVERLOADED = 1012, 1013  # close codes after which a client comes back
@@ -85,8 +86,8 @@ class Rooms(Listener):
         self._agents.subscribe(self._hints)
         self._agents.subscribe(self)
         self._ticking = [
-            self._spawn(self._hints.compare(self._settings.stat_interval)),
-            self._spawn(self._keep_alive()),
+            self._spawn(self._hints.compare, self._settings.stat_interval),
+            self._spawn(self._keep_alive),
         ]
         return self
 
@@ -97,7 +98,7 @@ class Rooms(Listener):
         trace: TracebackType | None,
     ) -> None:
         """Send everybody away to come back later, write what can be written, and end."""
-        for task in self._ticking:
+        for task in (*self._ticking, *self._loading.values()):
             task.cancel()
         flushes: list[asyncio.Task[bool]] = []
         for entry in self._open.values():
@@ -343,7 +344,7 @@ class Rooms(Listener):
         peer.on_replaced = lambda error: self._replaced(entry, error)
         peer.follow = lambda: self._hints.follow(peer)
         self._open[workspace, path] = entry
-        entry.task = self._spawn(self._run(entry))
+        entry.task = self._spawn(self._run, entry)
         self._empty(entry)
         return entry
 
@@ -377,12 +378,14 @@ class Rooms(Listener):
             _log.error("room.broken", room=entry.room.id, error=repr(error))
             self._broken(entry, error)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(
+        self, work: Callable[P, Coroutine[Any, Any, None]], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Task[None]:
         """A task whose failure is logged and ends nothing but itself."""
 
         async def run() -> None:
             try:
-                await work
+                await work(*args, **kwargs)
             except CloudIDEError as error:
                 _log.warning("rooms.task_failed", task=work.__qualname__, error=error.message)
             except Exception:
@@ -395,7 +398,7 @@ class Rooms(Listener):
     def _empty(self, entry: _Open) -> None:
         """Nobody is in the room: unload it after a while, unless somebody comes."""
         if entry.unloading is None and entry.room.state is not RoomState.CLOSED:
-            entry.unloading = self._spawn(self._unload(entry))
+            entry.unloading = self._spawn(self._unload, entry)
 
     async def _unload(self, entry: _Open) -> None:
         room, peer = entry.room, entry.peer
@@ -448,10 +451,10 @@ class Rooms(Listener):
         """The file is no longer text that can be edited: the epoch ends."""
         entry.room.close(error.close_code, error.message)
         self._drop(entry)
-        self._spawn(self._journal.retire(entry.room.id, entry.room.clients()))
+        self._spawn(self._journal.retire, entry.room.id, entry.room.clients())
 
     def connected(self, agent: Agent) -> None:
-        self._spawn(self._write_left_over(agent.workspace_id))
+        self._spawn(self._write_left_over, agent.workspace_id)
 
     async def _write_left_over(self, workspace: str) -> None:
         """Load the rooms whose last edits are only in the journal, so that they reach the disk."""
