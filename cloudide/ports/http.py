@@ -212,6 +212,7 @@ class Exchange:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self.rest = data[upgrade.args[0] :]
+            return  # as much as it likes: it is no header
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, Broken):
                 raise error.__context__ from error

@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Send
 from websockets.client import ClientProtocol
-from websockets.exceptions import ConnectionClosed, ProtocolError
+from websockets.exceptions import ConnectionClosed, InvalidState, ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
@@ -59,15 +59,14 @@ async def converse(
     down = asyncio.create_task(_to_browser(program, send))
     try:
         await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+        if up.done():
+            up.result()
+            # The browser has closed, or the program is about to: it has its say either way.
+            await asyncio.wait([down], timeout=CLOSE_SECONDS)
         if down.done():
             code, reason = down.result()
-            with suppress(RuntimeError):  # the browser was first
+            with suppress(RuntimeError, OSError):  # the browser was first
                 await send({"type": "websocket.close", "code": code, "reason": reason})
-        else:
-            up.result()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await asyncio.wait([down])
     except asyncio.CancelledError:
         if not exchange.ended:
             raise
@@ -114,7 +113,8 @@ class _Program:
 
 async def _to_program(receive: Receive, program: _Program) -> None:
     protocol = program.protocol
-    with suppress(http.Broken, ConnectionClosed):
+    # A message may come just when the program has closed.
+    with suppress(http.Broken, ConnectionClosed, InvalidState):
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":

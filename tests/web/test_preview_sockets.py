@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from browsing import TIMEOUT, Browser, message, until_linked
+from browsing import TIMEOUT, Browser, head, message, program, until_linked
 from promises.uncontained import Uncontained, uncontained
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
+from websockets.utils import accept_key
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,24 @@ async def test_the_programs_choice_of_subprotocol_and_its_request(ada: Browser) 
     assert request.headers["Origin"] == ada.url(port, "")
     assert request.headers["Cookie"] == "theirs=1"
     assert "Sec-WebSocket-Extensions" not in request.headers
+
+
+async def test_what_comes_right_behind_the_handshake_is_the_first_message(ada: Browser) -> None:
+    first = b"f" * 150_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        key = {name.lower(): value for name, value in (await head(reader))[1]}["sec-websocket-key"]
+        answer = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+        )
+        writer.write(answer.encode() + Frame(Opcode.BINARY, first).serialize(mask=False))
+        await reader.read()
+
+    async with program(serve) as port:
+        await ada.enter(port)
+        async with ada.socket(port) as socket:
+            assert await message(socket) == first
 
 
 async def test_close_codes_go_both_ways(ada: Browser) -> None:
