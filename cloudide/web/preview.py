@@ -28,6 +28,7 @@ from cloudide.web.bodies import bytes_body
 from cloudide.web.ports import LINK_PATH, SIGN_IN_PATH, WAIT_PATH, local_path
 from cloudide.web.preview_door import Door, from_elsewhere, is_page
 from cloudide.web.preview_socket import converse
+from cloudide.web.preview_visit import Body, Visit
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Kind
 
@@ -42,27 +43,6 @@ REFUSED_METHODS = {"CONNECT", "TRACE"}  # a tunnel of the client's own; our head
 LINK_LIMIT = 256  # bytes of a link's secret
 
 
-class Exchange:
-    """One request or socket under way, which ends when the right to it does."""
-
-    def __init__(self, connection: HTTPConnection, target: Target) -> None:
-        self.connection = connection
-        self.target = target
-        self.ended = False  # by `end`
-        self._task = asyncio.current_task()
-
-    def end(self) -> None:
-        """Cancel whoever carries it; they see `ended`."""
-        if not self.ended and self._task is not None:
-            self.ended = True
-            self._task.cancel()
-
-    def resumed(self) -> None:
-        """The cancellation has arrived, and what it was for is done."""
-        if self._task is not None:
-            self._task.uncancel()
-
-
 class Previews:
     """The ASGI application of all previews; a context in which rights that end are noticed."""
 
@@ -70,7 +50,7 @@ class Previews:
         self.sites: Sites = provided.sites
         self.door = Door(provided.settings, provided.sites.secure)
         self._provided = provided
-        self._exchanges: set[Exchange] = set()
+        self._visits: set[Visit] = set()
         self._recheck = asyncio.Event()
         self._rechecking: asyncio.Task[None] | None = None
 
@@ -197,13 +177,13 @@ class Previews:
                 async with asyncio.timeout(RECHECK_SECONDS):
                     await self._recheck.wait()
             self._recheck.clear()
-            for exchange in [*self._exchanges]:
+            for visit in [*self._visits]:
                 try:
-                    if await self.door.admit(exchange.connection, exchange.target) is None:
-                        exchange.end()
+                    if await self.door.admit(visit.connection, visit.target) is None:
+                        visit.end()
                 except Exception:
                     _log.exception("previews.recheck_failed")
-                    exchange.end()
+                    visit.end()
 
     # ── the program answers ─────────────────────────────────────────────────────────────────────
 
@@ -224,7 +204,7 @@ class Previews:
         )
 
     async def _forward(self, request: Request, send: Send, target: Target) -> None:
-        exchange = Exchange(request, target)
+        visit = Visit(request, target)
         started = False
 
         async def sending(message: Message) -> None:
@@ -232,31 +212,29 @@ class Previews:
             started = True
             await send(message)
 
-        self._exchanges.add(exchange)
+        self._visits.add(visit)
         self._provided.activity.touch(target.workspace, Kind.PREVIEW)
         try:
-            await self._stream(request, sending, target, exchange)
+            await self._stream(request, sending, target, visit)
             return
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
-            if not exchange.ended:
+            if not visit.ended:
                 raise
-            exchange.resumed()
+            visit.resumed()
             response = self._refusal(request, target)
         except Exception as error:
             response = self._failure(request, target, error)
         finally:
-            self._exchanges.discard(exchange)
+            self._visits.discard(visit)
         # An answer that was begun is cut off, so that nobody takes it for a whole one.
         if not started:
             await response(request.scope, request.receive, send)
 
-    async def _stream(
-        self, request: Request, send: Send, target: Target, exchange: Exchange
-    ) -> None:
+    async def _stream(self, request: Request, send: Send, target: Target, visit: Visit) -> None:
         headers = await self._request(request, target)
-        body = _Body(request, exchange)
+        body = Body(request, visit)
         try:
             async with self._asked(request, target, headers, body) as answer:
                 await send(
@@ -275,7 +253,7 @@ class Previews:
 
     @asynccontextmanager
     async def _asked(
-        self, request: HTTPConnection, target: Target, headers: Headers, body: _Body | None
+        self, request: HTTPConnection, target: Target, headers: Headers, body: Body | None
     ) -> AsyncIterator[http.Exchange]:
         """The program's answer, from its headers on."""
         scope = request.scope
@@ -343,13 +321,13 @@ class Previews:
         if from_elsewhere(connection, target) and not await self.door.token_user(connection):
             await _refuse(send, 403, b"Another site may not use this preview.\n")
             return
-        exchange = Exchange(connection, target)
-        self._exchanges.add(exchange)
+        visit = Visit(connection, target)
+        self._visits.add(visit)
         self._provided.activity.touch(target.workspace, Kind.PREVIEW)
         try:
-            await self._upgrade(connection, receive, send, target, exchange)
+            await self._upgrade(connection, receive, send, target, visit)
         finally:
-            self._exchanges.discard(exchange)
+            self._visits.discard(visit)
 
     async def _upgrade(
         self,
@@ -357,7 +335,7 @@ class Previews:
         receive: Receive,
         send: Send,
         target: Target,
-        exchange: Exchange,
+        visit: Visit,
     ) -> None:
         headers = [
             (name, value)
@@ -375,56 +353,17 @@ class Previews:
                     await _refuse(send, answer.status, b"", answered)
                     return
                 limit = self._provided.settings.collab_frame_limit
-                await converse(answer, answered, connection, receive, send, exchange, limit)
+                await converse(answer, answered, connection, receive, send, visit, limit)
         except asyncio.CancelledError:
-            if not exchange.ended or accepted:
+            if not visit.ended or accepted:
                 raise
-            exchange.resumed()
+            visit.resumed()
             await _refuse(send, 401, b"Your access here has ended.\n")
         except Exception as error:
             if accepted:
                 raise
             failure = self._failure(connection, target, error)
             await _refuse(send, failure.status_code, bytes(failure.body))
-
-
-class _Body:
-    """A request's body as it comes, and after it the news that the client went away."""
-
-    def __init__(self, request: Request, exchange: Exchange) -> None:
-        self._request = request
-        self._exchange = exchange
-        self._watching: asyncio.Task[None] | None = None
-
-    def content(self) -> AsyncIterator[bytes] | None:
-        headers = self._request.headers
-        if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-            return self._chunks()
-        self._watch()
-        return None
-
-    async def close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._request.stream():
-                if chunk:
-                    yield chunk
-        except ClientDisconnect:
-            self._exchange.end()
-            raise
-        self._watch()
-
-    def _watch(self) -> None:
-        self._watching = asyncio.create_task(self._until_gone())
-
-    async def _until_gone(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self._exchange.end()
 
 
 def _told(request: HTTPConnection, status: int, title: str, sentence: str) -> Response:

@@ -39,7 +39,7 @@ async def converse(
     connection: HTTPConnection,
     receive: Receive,
     send: Send,
-    exchange: Endable,
+    visit: Endable,
     limit: int,
 ) -> None:
     """Accept the browser's socket as the program has accepted ours; until either closes.
@@ -68,9 +68,9 @@ async def converse(
             with suppress(RuntimeError, OSError):  # the browser was first
                 await send({"type": "websocket.close", "code": code, "reason": reason})
     except asyncio.CancelledError:
-        if not exchange.ended:
+        if not visit.ended:
             raise
-        exchange.resumed()
+        visit.resumed()
         reason = "Your access here has ended."
         await send({"type": "websocket.close", "code": NotSignedIn.close_code, "reason": reason})
     finally:

@@ -282,8 +282,11 @@ async def test_a_body_whose_trailers_do_not_end(ada: Browser) -> None:
 
     async with program(serve) as port:
         await ada.enter(port)
-        with pytest.raises(httpx.RemoteProtocolError):
-            await ada.get(port)
+        # It is given up; whether before the answer was begun is a matter of how its bytes come.
+        try:
+            assert (await ada.get(port)).status_code == 502
+        except httpx.RemoteProtocolError as error:
+            assert "incomplete" in str(error)
 
 
 async def test_a_program_may_answer_before_it_has_read_all(ada: Browser) -> None:
