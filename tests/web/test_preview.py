@@ -284,9 +284,10 @@ async def test_a_body_whose_trailers_do_not_end(ada: Browser) -> None:
         await ada.enter(port)
         # It is given up; whether before the answer was begun is a matter of how its bytes come.
         try:
-            assert (await ada.get(port)).status_code == 502
-        except httpx.RemoteProtocolError as error:
-            assert "incomplete" in str(error)
+            status = (await ada.get(port)).status_code
+        except httpx.RemoteProtocolError:
+            status = 502
+        assert status == 502
 
 
 async def test_a_program_may_answer_before_it_has_read_all(ada: Browser) -> None:
