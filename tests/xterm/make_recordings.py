@@ -1,6 +1,6 @@
 """Make the recordings that the replay tests use: real programs on a real pseudo-terminal.
 
-    python tests/xterm/record.py [name ...]
+    python tests/xterm/make_recordings.py [name ...]
 
 Needs vim, less, htop and top, and root: htop and top run in a PID namespace of their own, so that
 no recording shows the machine. Each is what the program printed, gzipped, in `recordings/`.
