@@ -196,8 +196,9 @@ async def test_a_very_large_change_delays_nobody(collab: Collab) -> None:
     count = 100_000
     client = 4_000_000_000
     first = b"\x04\x01\x07content\x01x"  # at the beginning of the text named "content"
+    # Each before the one before it: as one run it would be a single change.
     others = [
-        b"\x84" + write_uint(client) + write_uint(clock) + b"\x01x" for clock in range(count - 1)
+        b"\x44" + write_uint(client) + write_uint(clock) + b"\x01x" for clock in range(count - 1)
     ]
     update = (
         b"\x01"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
 
-from cloudide.protocol.updates import Fit, read_state_vector, read_update
+from cloudide.protocol.updates import RUNS_LIMIT, Fit, read_state_vector, read_update
 from cloudide.protocol.varint import MalformedFrame, write_uint
 
 
@@ -17,6 +17,20 @@ def document() -> tuple[Doc, Text, list[bytes]]:
     updates: list[bytes] = []
     doc.observe(lambda event: updates.append(event.update))
     return doc, text, updates
+
+
+def test_text_in_too_many_pieces_is_refused():
+    """Ten thousand pieces of what was typed in a row; the CRDT library would take gigabytes for a
+    few more."""
+
+    def pieces(count: int) -> bytes:
+        first = b"\x04\x01\x07content\x01x"
+        rest = (b"\x84\x07" + write_uint(clock) + b"\x01x" for clock in range(count - 1))
+        return b"\x01" + write_uint(count) + b"\x07\x00" + first + b"".join(rest) + b"\x00"
+
+    assert read_update(pieces(RUNS_LIMIT + 1)).ends == {7: RUNS_LIMIT + 1}
+    with pytest.raises(MalformedFrame, match="pieces"):
+        read_update(pieces(RUNS_LIMIT + 2))
 
 
 def test_clocks_count_utf_16_units() -> None:
