@@ -62,13 +62,14 @@ class Raw:
         if self.close_code is None:
             self.sent += 1
             handling = self._connection.receive(frame)
-            assert handling is None, "send_large"
+            assert handling is None, "use send_any"
 
-    async def send_large(self, frame: bytes) -> None:
-        self.sent += 1
-        handling = self._connection.receive(frame)
-        assert handling is not None
-        await handling
+    async def send_any(self, frame: bytes) -> None:
+        """A frame of any size; a large one is waited for."""
+        if self.close_code is None:
+            self.sent += 1
+            if handling := self._connection.receive(frame):
+                await handling
 
     async def settled(self) -> None:
         """Everything sent is applied, durable, and whoever is to hear of it has heard."""

@@ -211,7 +211,7 @@ async def test_a_very_large_change_delays_nobody(collab: Collab) -> None:
     )
     async with collab.join("a.txt", ADA) as ada:
         back = await Raw(collab, "a.txt", BOB).join()
-        reading = asyncio.create_task(back.send_large(sync.update(update)))
+        reading = asyncio.create_task(back.send_any(sync.update(update)))
         await asyncio.sleep(0)
         await ada.append("meanwhile")
         await ada.saved()

@@ -62,7 +62,7 @@ async def test_a_viewer_changes_nothing(
         before = fingerprint(collab, viewer)
         for number in range(messages):
             frame = hostile.frame()
-            viewer.send(frame)
+            await viewer.send_any(frame)
             if viewer.close_code is not None:
                 assert viewer.close_code in (DENIED, MALFORMED), frame.hex()
                 closed[viewer.close_code] += 1
@@ -77,7 +77,7 @@ async def test_a_viewer_changes_nothing(
         for update in updates:
             viewer.leave()
             await viewer.join()
-            viewer.send(sync.update(update))
+            await viewer.send_any(sync.update(update))
             assert viewer.close_code in (DENIED, MALFORMED), update.hex()
         viewer.leave()
         await viewer.join()
@@ -154,7 +154,7 @@ async def test_a_spoilt_update_costs_its_sender_only(
                     await bad.join()
                 bad.frames.clear()
                 frame = hostile.spoilt_update()
-                bad.send(frame)
+                await bad.send_any(frame)
                 bad.room.settle()
                 assert bad.close_code in (None, MALFORMED, GONE), frame.hex()
                 assert good.close_code is None, frame.hex()
