@@ -151,6 +151,8 @@ async def test_viewers_look_and_do_not_run(people: People, owner: Api, root: str
 
 async def test_activity_is_shown_and_kept(people: People, owner: Api, root: str) -> None:
     await owner.write(people.workspace, "note.txt", "x")
+    for other in (await owner.get(f"{root}/terminals"))["terminals"]:  # of other tests
+        await owner.delete(f"{root}/terminals/{other['id']}")
     shown = await owner.get(f"{root}/activity")
     assert shown["idle_minutes"] == 30
     assert "files" in shown["last"]

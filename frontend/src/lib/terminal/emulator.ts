@@ -148,8 +148,9 @@ export async function openEmulator(options: EmulatorOptions): Promise<Emulator> 
     },
     focus: () => terminal.focus(),
     dispose: () => {
-      terminal.dispose();
       element.remove();
+      // What was asked for before is drawn in the next frame, and fails when the emulator is gone by then.
+      requestAnimationFrame(() => requestAnimationFrame(() => terminal.dispose()));
     },
   };
 }
