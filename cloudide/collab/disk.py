@@ -133,7 +133,7 @@ class DiskPeer:
         self._wake.set()
 
     async def look(self, reading: Awaitable[FileContent] | None = None) -> None:
-        """Look at the file now and merge what changed. `reading`: what `read_file` returned.
+        """Look at the file now and merge what changed. `reading`: a look that is under way.
 
         Raises:
             AgentUnavailable, NotFound, NotEditable, TooLarge: as the file is.
