@@ -262,11 +262,11 @@ class Previews:
         address = scope["raw_path"] + (b"?" + query if query else b"")
         content = body.content() if body is not None else None
         patience = self._provided.settings.preview_timeout
-        # A connection that was kept may be closed by the program in this very moment.
+        # A connection that was kept may be closed by the program in this very moment. What may not
+        # be sent twice (RFC 9110 section 9.2.2) gets one of its own.
         again = content is None and method in IDEMPOTENT
-        for last in (not again, True):
-            fresh = again and last
-            async with self._provided.tunnels.http(target, fresh=fresh) as connection:
+        for last in (False, True) if again else (True,):
+            async with self._provided.tunnels.http(target, fresh=last) as connection:
                 exchange = http.Exchange(connection, method, patience)
                 try:
                     try:

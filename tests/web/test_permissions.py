@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 from server import Api
@@ -116,7 +117,7 @@ async def status_of(api: Api, method: str, path: str, body: object) -> int:
 
 
 @pytest.fixture(scope="module")
-async def filled(people: People) -> dict[str, str]:
+async def filled(people: People) -> AsyncIterator[dict[str, str]]:
     """What the paths name."""
     await people["owner"].write(people.workspace, "there.txt", "text")
     sleep = {"command": ["sleep", "infinity"]}
@@ -124,7 +125,7 @@ async def filled(people: People) -> dict[str, str]:
     work = '[tasks.work]\ncommand = "sleep infinity"\n'
     await people["owner"].write(people.workspace, "cloudide.toml", work)
     run = await people["owner"].post(f"{people.root}/tasks/work/runs", json={})
-    return {
+    yield {
         "{workspace}": people.workspace,
         "{path:path}": "there.txt",
         "{version}": "1-1",
@@ -135,6 +136,9 @@ async def filled(people: People) -> dict[str, str]:
         "{user}": "somebody",
         "{invite}": "missing",
     }
+    # Nothing stays at work: other files of tests look at what is.
+    await people["owner"].delete(f"{people.root}/task-runs/{run['id']}")
+    await people["owner"].delete(f"{people.root}/terminals/{terminal['id']}")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -362,6 +362,18 @@ async def test_connections_are_used_again_and_a_closed_one_is_replaced(ada: Brow
         assert connections == 3
 
 
+async def test_what_may_not_be_sent_twice_gets_a_connection_of_its_own(ada: Browser) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await reader.readexactly(1)  # and the connection ends as the next request arrives
+
+    async with program(serve) as port:
+        await ada.enter(port)
+        for method in ("GET", "POST", "PATCH", "GET"):
+            assert (await ada.http.request(method, ada.url(port))).status_code == 200, method
+
+
 async def test_a_page_is_told_of_ports_that_open_and_close(ada: Browser) -> None:
     async def told(socket: ClientConnection, port: int, *, open: bool) -> dict[str, Any] | None:
         async with asyncio.timeout(WAIT_SECONDS):

@@ -64,7 +64,9 @@ export class Tasks {
     try {
       const found = await request<TaskList>('GET', workspaceUrl(this.workspace, '/tasks'));
       if (asked !== this.#asked) return;
-      this.list = found.tasks;
+      const known = new Map(this.list.map((task) => [task.name, task.last]));
+      // What events told meanwhile may be newer than the answer.
+      this.list = found.tasks.map((task) => (task.last ? { ...task, last: newer(known.get(task.name), task.last) } : task));
       this.problems = found.problems;
       this.state = 'shown';
       if (this.chosen === null) this.chosenName = (this.active[0] ?? this.list[0])?.name ?? null;

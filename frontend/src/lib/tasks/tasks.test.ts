@@ -74,6 +74,16 @@ describe('tasks', () => {
     expect(tasks.busy.size).toBe(0);
   });
 
+  test('an event that overtakes the list is not undone by it', async () => {
+    const tasks = await loaded();
+    answers.push(() => {
+      tasks.take([{ ...RUN, state: 'passed' }]);
+      return json({ tasks: [{ ...TASK, last: { ...RUN, state: 'waiting' } }], problems: [] })();
+    });
+    await tasks.load();
+    expect(tasks.chosen?.last?.state).toBe('passed');
+  });
+
   test('running again stops what runs', async () => {
     const tasks = await loaded();
     tasks.take([{ ...RUN, state: 'running' }]);
