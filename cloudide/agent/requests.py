@@ -135,6 +135,10 @@ class Workspace:
                 from cloudide.agent import inputs
 
                 return await run(inputs.hash_files, root, patterns)
+            case protocol.FindPrograms():
+                from cloudide.agent import programs
+
+                return await programs.find(root, self.user, request)
             case protocol.Download():
                 return await self._download(request, dial)
             case protocol.Upload():

@@ -27,15 +27,18 @@ shift
 unset front back met rest folder
 exec "$@"
 """
-_POSIX = ("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "busybox")
+POSIX = ("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "busybox")
 LOCALES = "/usr/lib/locale"
 DEFAULT_LANG = "C.UTF-8"
 
 
-def login(shell: Sequence[str], path: str) -> list[str]:
-    """The command that starts `shell` as after a login, with `path` kept."""
-    if os.path.basename(shell[0]) in _POSIX:
-        return [*shell, "-l", "-c", _LOGIN, "login", path, *shell]
+def login(shell: Sequence[str], path: str, command: Sequence[str] = ()) -> list[str]:
+    """The command that starts `shell` as after a login, with `path` kept.
+
+    `command`: what a POSIX shell becomes in the end; default: itself.
+    """
+    if os.path.basename(shell[0]) in POSIX:
+        return [*shell, "-l", "-c", _LOGIN, "login", path, *(command or shell)]
     return [*shell, "-l"]  # fish, csh: they leave the path alone
 
 

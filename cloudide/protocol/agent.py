@@ -399,6 +399,21 @@ class InputsHash(msgspec.Struct, frozen=True):
     files: int
 
 
+class FindPrograms(Message, frozen=True, tag="programs"):
+    """Look for programs by name: in the project's own environments (`.venv/bin`, `venv/bin`,
+    `node_modules/.bin`), then on the PATH of a login shell."""
+
+    names: list[str]
+
+
+class Programs(msgspec.Struct, frozen=True):
+    """`found`: the absolute path of each program that is there. `path`: the PATH looked into, for
+    whoever starts one of them."""
+
+    found: dict[str, str]
+    path: str
+
+
 class Download(Message, frozen=True, tag="download"):
     """Stream `length` bytes (None: to the end) of a file from `offset`.
 
@@ -469,6 +484,7 @@ RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     Execute: Done,
     RunTask: Done,
     HashInputs: InputsHash,
+    FindPrograms: Programs,
     Download: FileContent,  # the stat and an empty hash; the bytes come on the stream
     Upload: Done,
     Unpack: Done,
@@ -494,6 +510,7 @@ Request = (
     | Execute
     | RunTask
     | HashInputs
+    | FindPrograms
     | Download
     | Upload
     | Unpack

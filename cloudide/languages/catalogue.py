@@ -1,0 +1,214 @@
+"""Which language servers a workspace has: those that are known and found in it, and its own.
+
+A language has an identifier (that of LSP, `TextDocumentItem.languageId`), the ends of its files'
+names, and servers in order: the answers of several are merged, the first one's first. A server is
+in the catalogue when its program is found in the workspace. `[languages.NAME]` of `cloudide.toml`
+adds languages, and says with which server and settings the known ones are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from typing import Any, Literal
+
+import msgspec
+
+from cloudide.agents.link import Agent
+from cloudide.errors import AgentUnavailable, CloudIDEError, NotFound
+from cloudide.languages.known import LANGUAGES, SERVERS, Known
+from cloudide.project import configuration
+from cloudide.project.problems import Problem
+from cloudide.project.schema import FILE, FILE_LIMIT, LanguageTable
+from cloudide.protocol.agent import FindPrograms, Programs
+
+VERSION_TIME = 10.0  # seconds that a program may take to tell its version
+VERSION_LIMIT = 4096  # bytes
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One language server as it is to be started.
+
+    `id` is unique in its workspace. `languages` are LSP's identifiers, `extensions` the ends of the
+    names of files it is for. `command` is empty for one that is `builtin`: it runs in our process.
+    `environment` is set beside that of the workspace. `settings` is what `workspace/configuration`
+    asks for, by section. `sync` "full": it is told whole texts only.
+    """
+
+    id: str
+    name: str
+    languages: list[str]
+    extensions: list[str]
+    command: list[str]
+    environment: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    initialization_options: dict[str, Any] = {}
+    sync: Literal["incremental", "full"] = "incremental"
+    builtin: bool = False
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """The servers of a workspace in the order in which they are asked, and what is wrong with its
+    configuration. `extensions` maps the ends of names (or whole names) to languages."""
+
+    servers: list[Server]
+    extensions: dict[str, str]
+    problems: list[Problem]
+
+    def servers_for(self, language: str) -> list[Server]:
+        return [server for server in self.servers if language in server.languages]
+
+    def language_of(self, path: str) -> str:
+        """The language of a file by its name; "plaintext" of one that nobody knows."""
+        name = path.rpartition("/")[2]
+        if name in self.extensions:
+            return self.extensions[name]
+        # The longest end first: of `a.d.ts`, `.d.ts`.
+        ends = [name[at:] for at, letter in enumerate(name) if letter == "."]
+        return next((self.extensions[end] for end in ends if end in self.extensions), "plaintext")
+
+
+async def catalogue(agent: Agent) -> Catalogue:
+    """Look at what the workspace has. What is wrong with its configuration is told, never raised.
+
+    Raises:
+        AgentUnavailable: the workspace does not run.
+    """
+    tables, problems = await _configured(agent)
+    commands = {name: words for name, table in tables.items() if (words := _words(table))}
+    names = {command[0] for known in SERVERS for command in known.commands}
+    names |= {words[0] for words in commands.values()}
+    programs: Programs = await agent.call(FindPrograms(sorted(names)))
+    found = await _found(agent, programs)
+    return _merged(tables, commands, programs, found, problems)
+
+
+async def _configured(agent: Agent) -> tuple[dict[str, LanguageTable], list[Problem]]:
+    try:
+        content = (await agent.read(FILE, FILE_LIMIT)).content or b""
+    except NotFound:
+        return {}, []
+    except AgentUnavailable:
+        raise
+    except CloudIDEError as error:
+        return {}, [Problem(FILE, error.message)]
+    # Beside the loop: a hostile file may be slow to read.
+    return await asyncio.to_thread(_parse, content)
+
+
+def _parse(content: bytes) -> tuple[dict[str, LanguageTable], list[Problem]]:
+    _, document, mistakes = configuration.load(content)
+    tables, wrong = configuration.languages(document)
+    return tables, [Problem(FILE, mistake.message) for mistake in (*mistakes, *wrong)]
+
+
+def _words(table: LanguageTable) -> list[str]:
+    command = table.command
+    return shlex.split(command) if isinstance(command, str) else [*(command or [])]
+
+
+async def _found(agent: Agent, programs: Programs) -> dict[str, list[str]]:
+    """The command of each known server that is there, by its id."""
+
+    async def look(known: Known) -> list[str]:
+        for command in known.commands:
+            program = programs.found.get(command[0], "")
+            if not program:
+                continue
+            wanted = known.versions.get(command[0])
+            if wanted is None or wanted(await _version(agent, program, programs.path)):
+                return [program, *command[1:]]
+        return []
+
+    commands = await asyncio.gather(*(look(known) for known in SERVERS))
+    return {known.id: command for known, command in zip(SERVERS, commands, strict=True) if command}
+
+
+async def _version(agent: Agent, program: str, path: str) -> tuple[int, ...]:
+    """The first version number that `program --version` prints; () if it does not."""
+    output = bytearray()
+
+    def keep(_: int, data: bytes) -> None:
+        if len(output) < VERSION_LIMIT:
+            output.extend(data)
+
+    try:
+        await agent.execute(
+            [program, "--version"], env={"PATH": path}, on_output=keep, timeout=VERSION_TIME
+        )
+    except AgentUnavailable:
+        raise
+    except (CloudIDEError, TimeoutError):
+        return ()
+    number = re.search(rb"(\d{1,6})\.(\d{1,6})", output[:VERSION_LIMIT])
+    return (int(number[1]), int(number[2])) if number else ()
+
+
+def _merged(
+    tables: dict[str, LanguageTable],
+    commands: dict[str, list[str]],
+    programs: Programs,
+    found: dict[str, list[str]],
+    problems: list[Problem],
+) -> Catalogue:
+    extensions = {end: language for language, ends in LANGUAGES.items() for end in ends}
+    for language, table in tables.items():
+        extensions |= dict.fromkeys(table.extensions, language)
+    environment = {"PATH": programs.path}
+    replaced = {language for language, table in tables.items() if table.command is not None}
+    servers: list[Server] = []
+    for known in SERVERS:
+        languages = [each for each in known.languages if each not in replaced]
+        if not languages or not (known.builtin or known.id in found):
+            continue
+        settings = known.settings
+        for language in languages:
+            if language in tables:
+                settings = _over(settings, tables[language].settings)
+        servers.append(
+            Server(
+                id=known.id,
+                name=known.name,
+                languages=languages,
+                extensions=_ends(extensions, languages),
+                command=found.get(known.id, []),
+                environment={} if known.builtin else environment,
+                settings=settings,
+                initialization_options=known.initialization_options,
+                builtin=known.builtin,
+            )
+        )
+    for language, words in commands.items():
+        program = words[0] if "/" in words[0] else programs.found.get(words[0], "")
+        if not program:
+            message = f"[languages.{language}]: The program {words[0]!r} is not installed."
+            problems = [*problems, Problem(FILE, message)]
+            continue
+        servers.append(
+            Server(
+                id=f"own-{language}",
+                name=words[0].rpartition("/")[2],
+                languages=[language],
+                extensions=_ends(extensions, [language]),
+                command=[program, *words[1:]],
+                environment=environment,
+                settings=tables[language].settings,
+            )
+        )
+    return Catalogue(servers, extensions, problems)
+
+
+def _ends(extensions: dict[str, str], languages: list[str]) -> list[str]:
+    return [end for end, language in extensions.items() if language in languages]
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Nested tables merged; what is in both is taken from `above`."""
+    merged = dict(below)
+    for key, value in above.items():
+        former = merged.get(key)
+        if isinstance(former, dict) and isinstance(value, dict):
+            value = _over(former, value)
+        merged[key] = value
+    return merged
