@@ -1,6 +1,6 @@
-"""A process that looks at terminals which print without end, as xterm.js does: it draws, and says so.
+"""A process that looks at endless terminals as xterm.js does: it draws, and says so.
 
-Arguments: the credential's header value, then the sockets' URLs. A line on standard output says that
+Arguments: the Authorization header, then the sockets' URLs. A line on standard output says that
 all are shown; it ends with the last of them.
 """
 

@@ -1,4 +1,4 @@
-"""Promise 20: terminals that print without end cost the server little, and others type as before."""
+"""Promise 20: terminals that print without end cost little, and others type as before."""
 
 from __future__ import annotations
 
