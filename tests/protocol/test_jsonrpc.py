@@ -15,7 +15,11 @@ from cloudide.protocol.jsonrpc import ErrorCode, Framer, FramingError, Malformed
 
 IDS = st.one_of(st.integers(), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=6,
 )
