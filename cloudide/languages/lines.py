@@ -47,7 +47,7 @@ class Block(NamedTuple):
 
 class _Place(NamedTuple):
     block: int
-    index: int  # of the line in the block
+    at: int  # of the line in the block
     line: int
     column: int  # bytes
 
@@ -82,8 +82,8 @@ class Lines:
             ValueError: the bytes are not in the text, or begin or end within a character.
         """
         first, last = self._place(start), self._place(end)
-        first_line = self._blocks[first.block].lines[first.index]
-        last_line = self._blocks[last.block].lines[last.index]
+        first_line = self._blocks[first.block].lines[first.at]
+        last_line = self._blocks[last.block].lines[last.at]
         before = _cut(first_line, first.column)[0]
         behind = _cut(last_line, last.column)[1]
         told = text
@@ -95,7 +95,7 @@ class Lines:
             to, told = Position(last.line + 1, 0, 0), told + "\n"
         if before.endswith("\r"):
             at, told = _position(first.line, before[:-1]), "\r" + told
-        first_block, index = first.block, first.index
+        first_block, index = first.block, first.at
         line = first.line
         middle = before + text + behind
         if middle.startswith("\n") and not before and (joined := self._open_end(first)):
@@ -104,7 +104,7 @@ class Lines:
             middle = previous + middle
             line -= 1
         head = self._blocks[first_block].lines[:index]
-        tail = self._blocks[last.block].lines[last.index + 1 :]
+        tail = self._blocks[last.block].lines[last.at + 1 :]
         lines = _split(middle)
         if tail or last.block + 1 < len(self._blocks):
             lines.pop()  # what is behind the end of a line that is not the last one: nothing
@@ -113,8 +113,8 @@ class Lines:
 
     def _open_end(self, place: _Place) -> tuple[int, int, str] | None:
         """The line before, if it ends with a single \\r: its block, its index, itself."""
-        if place.index:
-            block, index = place.block, place.index - 1
+        if place.at:
+            block, index = place.block, place.at - 1
         elif place.block:
             block = place.block - 1
             index = len(self._blocks[block].lines) - 1
@@ -131,7 +131,7 @@ class Lines:
         """
         place = self._place(offset)
         return _position(
-            place.line, _cut(self._blocks[place.block].lines[place.index], place.column)[0]
+            place.line, _cut(self._blocks[place.block].lines[place.at], place.column)[0]
         )
 
     def offset(self, line: int, column: int, encoding: Encoding) -> int:

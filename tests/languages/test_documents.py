@@ -22,7 +22,7 @@ def mirrored(text: str) -> tuple[Text, Document]:
     room += text
     document = Document("a.py", "file:///a.py", "python", text, 1, Stamps())
 
-    def changed(event: Any, _: Any) -> None:
+    def changed(event: Any) -> None:
         document.apply(event.delta, document.versions[-1].seq + 1)
 
     room.observe(changed)
