@@ -98,9 +98,9 @@ async def _configured(agent: Agent) -> tuple[dict[str, LanguageTable], list[Prob
 
 
 def _parse(content: bytes) -> tuple[dict[str, LanguageTable], list[Problem]]:
-    _, document, mistakes = configuration.load(content)
+    text, document, mistakes = configuration.load(content)
     tables, wrong = configuration.languages(document)
-    return tables, [Problem(FILE, mistake.message) for mistake in (*mistakes, *wrong)]
+    return tables, configuration.problems(text, [*mistakes, *wrong])
 
 
 def _words(table: LanguageTable) -> list[str]:

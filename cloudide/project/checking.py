@@ -38,8 +38,8 @@ def mistakes(value: object, kind: Any, path: tuple[Key, ...] = ()) -> Iterator[M
         try:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            key = next((part for part in reversed(path) if isinstance(part, str)), "It")
-            yield Mistake(f"{key[:KEY_SHOWN]}: {_PATH.sub('', str(error))}.", path)
+            name = ".".join(str(part) for part in path)[:KEY_SHOWN] or "It"
+            yield Mistake(f"{name}: {_PATH.sub('', str(error))}.", path)
 
 
 def _of_struct(

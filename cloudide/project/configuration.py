@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from cloudide.project import toml
 from cloudide.project.checking import KEY_SHOWN, mistakes
-from cloudide.project.problems import Mistake
-from cloudide.project.schema import FILE_LIMIT, Configuration, LanguageTable, TaskTable
+from cloudide.project.places import line_of
+from cloudide.project.problems import Mistake, Problem
+from cloudide.project.schema import FILE, FILE_LIMIT, Configuration, LanguageTable, TaskTable
 
 TABLES_LIMIT = 200  # tasks, and languages
 TEXT_LIMIT = 4000  # characters of a command or a value
@@ -57,6 +59,17 @@ def _offset(text: str, found: re.Match[str] | None) -> int:
     # tomllib reads "\r\n" as "\n"; lines and columns are the same in both.
     lines = text.split("\n")
     return sum(len(line) + 1 for line in lines[: int(found[1]) - 1]) + int(found[2]) - 1
+
+
+def problems(text: str, mistakes: Sequence[Mistake]) -> list[Problem]:
+    """The mistakes with their lines."""
+    places = toml.places(text) if mistakes else None
+    found: list[Problem] = []
+    for mistake in mistakes:
+        known = places and (mistake.path or mistake.offset >= 0)
+        line = line_of(text, places.span_of(mistake).start) if places and known else 0
+        found.append(Problem(FILE, mistake.message, line))
+    return found
 
 
 def unknown_keys(document: dict[str, Any]) -> list[Mistake]:
