@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from cloudide.channel import Channel
@@ -34,7 +34,8 @@ class Connection:
         self.extended = extended
         self.read_only = not grant.allows(Action.WRITE)
         self.lagging = False
-        self._answered = 0  # messages that were taken or refused
+        self.answered = 0  # messages that were taken or refused
+        self._awaited: list[tuple[int, Callable[[], None]]] = []
         self._taken: deque[tuple[int, int]] = deque()  # (count, room's seq that it waits for)
         self._acknowledged = 0
         self._lacking: UpdateShape | None = None  # what a refused message needed or brought
@@ -110,12 +111,12 @@ class Connection:
 
     def taken(self, seq: int) -> None:
         """The next message is in the document; it is durable when the room's `seq` is."""
-        self._answered += 1
+        self._count()
         if not self.extended:
             return
         if self._lacking is not None and self.room.knows(self._lacking):
             self._lacking = None
-        self._taken.append((self._answered, seq))
+        self._taken.append((self.answered, seq))
         self.room.unacknowledged.add(self)
         if seq <= self.room.durable_seq:
             self.acknowledge(self.room.durable_seq)
@@ -126,12 +127,34 @@ class Connection:
         The client is asked for all that is missing; its answer carries this message again. Until
         then nothing after it is acknowledged, because an acknowledgement covers all before it.
         """
-        self._answered += 1
+        self._count()
         if self._lacking is None:
             self._lacking = shape
         else:
             self._lacking.add(shape)
         self.channel.send(sync.step_1(self.room.doc.get_state()))
+
+    def await_message(self, count: int, arrived: Callable[[], None]) -> Callable[[], None]:
+        """Call `arrived` when that many messages of this client were taken or refused.
+
+        Returns how to wait for it no longer.
+        """
+        awaited = (count, arrived)
+        self._awaited.append(awaited)
+
+        def forget() -> None:
+            if awaited in self._awaited:
+                self._awaited.remove(awaited)
+
+        return forget
+
+    def _count(self) -> None:
+        self.answered += 1
+        if self._awaited:
+            due = [arrived for count, arrived in self._awaited if count <= self.answered]
+            self._awaited = [each for each in self._awaited if each[0] > self.answered]
+            for arrived in due:
+                arrived()
 
     def collided(self) -> None:
         """The next message says something else in the place of what the document has.

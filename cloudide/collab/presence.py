@@ -69,6 +69,11 @@ class Presence(Generic[H]):
                     removals.append(AwarenessEntry(client, known.clock + 1, None))
         return removals
 
+    def holder(self, client: int) -> H | None:
+        """Whose a client id is, if it was ever used here."""
+        known = self._states.get(client)
+        return None if known is None else known.holder
+
     def expire(self) -> list[AwarenessEntry]:
         """Forget states that were not renewed in time; returns the removals to be told."""
         removals: list[AwarenessEntry] = []

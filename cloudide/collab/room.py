@@ -12,14 +12,16 @@ The document has one owner, the event loop's thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Any, Protocol
 
 import msgspec
 import structlog
-from pycrdt import Doc, Text, TransactionEvent
+from pycrdt import Doc, Subscription, Text, TextEvent, TransactionEvent
 
 from cloudide.collab.admission import Admission
+from cloudide.collab.anchors import resolve
 from cloudide.collab.broadcast import Broadcast
 from cloudide.collab.connection import Connection
 from cloudide.collab.journal import COMPACT_BYTES, COMPACT_ROWS, Journal
@@ -71,6 +73,22 @@ class Limits(msgspec.Struct, frozen=True):
     write_back_limit: float
 
 
+class Follower(Protocol):
+    """What in this process hears of a room's text, change by change, and keeps the room loaded."""
+
+    def changed(self, delta: list[dict[str, Any]]) -> None:
+        """One transaction, as a Yjs event tells it (`retain`, `delete`: bytes of UTF-8)."""
+        ...
+
+    def moved(self) -> None:
+        """The file has another path."""
+        ...
+
+    def lost(self) -> None:
+        """The room has gone from memory: its text is to be had from the one that is loaded next."""
+        ...
+
+
 class Room:
     def __init__(
         self,
@@ -113,6 +131,8 @@ class Room:
         self._moved: dict[int, sync.AwarenessEntry] = {}  # what readers are still to be shown
         self._showing: asyncio.TimerHandle | None = None
         self._subscription = self.doc.observe(self._emitted)
+        self._followers: set[Follower] = set()
+        self._following: Subscription | None = None
 
     # ── edits ───────────────────────────────────────────────────────────────────────────────────
 
@@ -194,6 +214,19 @@ class Room:
         self._author, self._sender = author, None
         with self.doc.transaction(origin=author):
             apply(hunks, self.text, content)
+
+    def splice(self, splices: Sequence[tuple[int, int, str]], author: str) -> None:
+        """Replace bytes `start:end` of the text, on behalf of `author`, as one update.
+
+        They are in order and do not overlap; each begins and ends between characters.
+        """
+        self._author, self._sender = author, None
+        with self.doc.transaction(origin=author):
+            for start, end, text in reversed(splices):
+                if end > start:
+                    del self.text[start:end]
+                if text:
+                    self.text.insert(start, text)
 
     async def merge(
         self, update: bytes, agreement: Agreement, displaced: Agreement | None = None
@@ -319,6 +352,46 @@ class Room:
         for connection in list(self.unacknowledged):
             connection.acknowledge(self.durable_seq)
 
+    # ── those who follow the text ───────────────────────────────────────────────────────────────
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody is here, or something follows."""
+        return bool(self.connections or self._followers)
+
+    def follow(self, follower: Follower) -> None:
+        """From now on `follower` hears of what changes; the text as it is now is `self.text`."""
+        self.settle()
+        self._followers.add(follower)
+        if self._following is None:
+            self._following = self.text.observe(self._text_changed)
+
+    def unfollow(self, follower: Follower) -> None:
+        self._followers.discard(follower)
+        if not self._followers and self._following is not None:
+            self.text.unobserve(self._following)
+            self._following = None
+        if not self.wanted and self.state is not RoomState.CLOSED:
+            self.on_empty()
+
+    def _text_changed(self, event: TextEvent) -> None:
+        delta = event.delta
+        for follower in list(self._followers):
+            try:
+                follower.changed(delta)
+            except Exception:
+                # Whatever follows must not cost people their edit.
+                _log.exception("room.follower_failed", room=self.id)
+
+    def connection_of(self, client: int, person: str) -> Connection | None:
+        """The connection of a person that has a Yjs client id, as its awareness told."""
+        connection = self.presence.holder(client)
+        return connection if connection and connection.grant.person.id == person else None
+
+    def resolve(self, anchor: bytes) -> int | None:
+        """The byte of the text that a Yjs relative position stands at; see `collab/anchors.py`."""
+        return resolve(self.doc, self.text, anchor, self._admission.clocks)
+
     # ── people ──────────────────────────────────────────────────────────────────────────────────
 
     def announce(self, sender: Connection, entries: list[sync.AwarenessEntry]) -> None:
@@ -402,6 +475,8 @@ class Room:
 
     def moved(self) -> None:
         """The file has another path: tell who can be told, and send away the others."""
+        for follower in list(self._followers):
+            follower.moved()
         for connection in self.connections:
             if connection.extended:
                 connection.tell(sync.Moved(self.path))
@@ -424,6 +499,9 @@ class Room:
         self.state = state
         if state is RoomState.CLOSED:
             self.doc.unobserve(self._subscription)
+            followers, self._followers = self._followers, set()
+            for follower in followers:
+                follower.lost()
             if self._showing is not None:
                 self._showing.cancel()
 

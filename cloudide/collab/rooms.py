@@ -23,7 +23,7 @@ from cloudide.collab.disk import DiskPeer
 from cloudide.collab.hints import Hints
 from cloudide.collab.journal import Journal
 from cloudide.collab.records import RoomRecord
-from cloudide.collab.room import Limits, Room, RoomState
+from cloudide.collab.room import Follower, Limits, Room, RoomState
 from cloudide.collab.text import content_hash, decode, diff, document_of, encode
 from cloudide.collab.writeback import WriteBack
 from cloudide.errors import (
@@ -144,6 +144,18 @@ class Rooms(Listener):
             connection.tell(Moved(entry.room.path))
         connection.join()
         return connection
+
+    async def follow(self, workspace: str, path: str, follower: Follower) -> Room:
+        """The room of a file, which stays loaded until `follower` leaves it (`Room.unfollow`).
+
+        Raises:
+            NotFound, TooLarge, NotEditable: as the file is.
+            AgentUnavailable: the file was never opened and the workspace does not run.
+        """
+        entry = await self._entry(workspace, path)
+        entry.room.become(RoomState.OPEN)
+        entry.room.follow(follower)
+        return entry.room
 
     async def _entry_of(self, workspace: str, path: str, epoch: str) -> _Open:
         """The room at a path or, for a client whose file has moved meanwhile, where that is now."""
@@ -405,12 +417,12 @@ class Rooms(Listener):
         try:
             while True:
                 await asyncio.sleep(self._settings.room_grace)
-                if room.connections:
+                if room.wanted:
                     return
                 room.become(RoomState.FLUSHING)
                 offline = not await self._flush_quietly(entry)
                 # From here to the end there is no await: what holds now holds when it goes.
-                if room.connections:
+                if room.wanted:
                     room.become(RoomState.OPEN)
                     return
                 if not peer.dirty or offline:
