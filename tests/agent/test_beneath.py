@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,6 @@ from cloudide.agent.failures import Refused, refusal
 from cloudide.protocol.agent import WriteFile
 
 ODD = ["a b", "it's", 'say "hi"', "new\nline", "🐍", "-rf", "$(x)", "*", "tab\t", "ü" * 100, ".x"]
-SWAPS = 10_000
 
 
 @pytest.mark.parametrize("path", ["/etc", "..", "a/../b", "a/.."])
@@ -70,43 +66,3 @@ def test_magic_links_are_not_followed(either_root: Root) -> None:
     (either_root.path / "self").symlink_to("/proc/self/root")
     with pytest.raises(OSError, match="Errno"):
         files.list_tree(either_root, "self", 1, 10)
-
-
-def test_a_swapper_never_gets_anything_out(either_root: Root, tmp_path: Path) -> None:
-    """A folder is swapped for a link out of the root, over and over, while files are used."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "file").write_bytes(b"outside")
-    inside = either_root.path / "folder"
-    inside.mkdir()
-    (inside / "file").write_bytes(b"inside")
-    (either_root.path / "link").symlink_to(outside)
-    stop = threading.Event()
-
-    def swap() -> None:
-        from cloudide.agent import system
-
-        while not stop.is_set():
-            system.rename(
-                either_root.fd, b"folder", either_root.fd, b"link", system.RENAME_EXCHANGE
-            )
-
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    read = 0
-    try:
-        for number in range(SWAPS):
-            with suppress(OSError, Refused):
-                assert files.read(either_root, "folder/file", 100, "", False).content == b"inside"
-                read += 1
-            with suppress(OSError, Refused):
-                os.close(either_root.open("folder/new", os.O_CREAT | os.O_WRONLY, 0o600))
-            if number % 100 == 0:
-                with suppress(OSError, Refused):
-                    files.delete(either_root, "folder/file2", False)
-    finally:
-        stop.set()
-        swapper.join()
-    assert read
-    assert os.listdir(outside) == ["file"]
-    assert (outside / "file").read_bytes() == b"outside"
