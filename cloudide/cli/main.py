@@ -56,6 +56,16 @@ def settings() -> None:
         typer.echo(f"CLOUDIDE_{name.upper():28} {default!s:24} {unit:14} {help}")
 
 
+@cli.command("config-lsp")
+def config_lsp(
+    stdio: Annotated[bool, typer.Option("--stdio", help="Over standard input and output.")] = True,
+) -> None:
+    """Serve cloudide.toml and devcontainer.json to any editor, as a language server (LSP)."""
+    from cloudide.cli.config_lsp import config_lsp as run
+
+    run()
+
+
 @cli.command("port-forward")
 def port_forward(
     workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],

@@ -19,7 +19,7 @@ from cloudide.agents.link import Agent
 from cloudide.errors import AgentUnavailable, CloudIDEError, NotFound
 from cloudide.languages.known import LANGUAGES, SERVERS, Known
 from cloudide.project import configuration
-from cloudide.project.problems import Problem
+from cloudide.project.problems import Mistake, Problem
 from cloudide.project.schema import FILE, FILE_LIMIT, LanguageTable
 from cloudide.protocol.agent import FindPrograms, Programs
 
@@ -75,32 +75,38 @@ async def catalogue(agent: Agent) -> Catalogue:
     Raises:
         AgentUnavailable: the workspace does not run.
     """
-    tables, problems = await _configured(agent)
+    text, tables, mistakes = await _configured(agent)
     commands = {name: words for name, table in tables.items() if (words := _words(table))}
     names = {command[0] for known in SERVERS for command in known.commands}
     names |= {words[0] for words in commands.values()}
     programs: Programs = await agent.call(FindPrograms(sorted(names)))
     found = await _found(agent, programs)
+    for language, words in commands.items():
+        if "/" not in words[0] and words[0] not in programs.found:
+            message = f"The program {words[0]!r} is not installed in this workspace."
+            path = ("languages", language, "command")
+            mistakes.append(Mistake(f"[languages.{language}]: {message}", path))
+    problems = await asyncio.to_thread(configuration.problems, text, mistakes)
     return _merged(tables, commands, programs, found, problems)
 
 
-async def _configured(agent: Agent) -> tuple[dict[str, LanguageTable], list[Problem]]:
+async def _configured(agent: Agent) -> tuple[str, dict[str, LanguageTable], list[Mistake]]:
     try:
         content = (await agent.read(FILE, FILE_LIMIT)).content or b""
     except NotFound:
-        return {}, []
+        return "", {}, []
     except AgentUnavailable:
         raise
     except CloudIDEError as error:
-        return {}, [Problem(FILE, error.message)]
+        return "", {}, [Mistake(error.message)]
     # Beside the loop: a hostile file may be slow to read.
     return await asyncio.to_thread(_parse, content)
 
 
-def _parse(content: bytes) -> tuple[dict[str, LanguageTable], list[Problem]]:
+def _parse(content: bytes) -> tuple[str, dict[str, LanguageTable], list[Mistake]]:
     text, document, mistakes = configuration.load(content)
     tables, wrong = configuration.languages(document)
-    return tables, configuration.problems(text, [*mistakes, *wrong])
+    return text, tables, [*mistakes, *wrong]
 
 
 def _words(table: LanguageTable) -> list[str]:
@@ -182,8 +188,6 @@ def _merged(
     for language, words in commands.items():
         program = words[0] if "/" in words[0] else programs.found.get(words[0], "")
         if not program:
-            message = f"[languages.{language}]: The program {words[0]!r} is not installed."
-            problems = [*problems, Problem(FILE, message)]
             continue
         servers.append(
             Server(

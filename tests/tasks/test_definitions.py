@@ -81,6 +81,7 @@ def test_what_is_no_toml_is_told_with_its_line() -> None:
         b"x" * 100_000,
         b"tasks = 1",
         b"a = " + b"[" * 50_000,
+        b"[languages.a]\nsettings." + b"a." * 20_000 + b"b = 1",
         b"[other]\n",
         b"[tasks]\nx = 1\n",
         b"[tasks.'a b']\ncommand = 'x'\n",
