@@ -64,14 +64,14 @@ async def test_nothing_is_built_twice(stock: StockImages) -> None:
     await stock.prepare(reports.append)
     assert reports == []
     assert all(image.ready for image in await stock.list())
-    assert [image.id for image in await stock.list()] == ["base", "python"]
+    assert [image.id for image in await stock.list()] == ["base", "python", "polyglot"]
 
 
 async def test_unknown_image_names_the_known(stock: StockImages) -> None:
     with pytest.raises(NotFound) as error:
         await stock.ensure("cobol")
     assert "'cobol'" in error.value.message
-    assert "base, python" in error.value.message
+    assert "base, python, polyglot" in error.value.message
 
 
 async def test_python_image_is_ready_for_a_person(
@@ -150,4 +150,4 @@ async def test_failed_build_is_reported(own_stock: StockImages) -> None:
         await own_stock.ensure("base")
     assert "Debian could not be built" in error.value.message
     ready = {image.id: image.ready for image in await own_stock.list()}
-    assert ready == {"base": False, "python": True}
+    assert ready == {"base": False, "python": True, "polyglot": True}

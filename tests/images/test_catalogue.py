@@ -54,6 +54,6 @@ def test_agent_holds_its_code_and_nothing_of_the_server() -> None:
 
 def test_stock_images_are_what_the_documentation_says() -> None:
     images = catalogue.read()
-    assert list(images) == ["base", "python"]
+    assert list(images) == ["base", "python", "polyglot"]
     assert images["python"].parent == "base"
     assert all(image.title and image.description for image in images.values())
