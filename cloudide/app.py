@@ -165,6 +165,7 @@ def application(services: Services, previews: Previews) -> Starlette:
         },
     )
     app.state.services = services
+    app.state.previews = previews
     register(app.routes)
     return app
 

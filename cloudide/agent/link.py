@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import secrets
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,6 +104,27 @@ class Link:
         finally:
             os.close(directory)
 
+    async def _tunnel(self, stream_id: str) -> socket.socket:
+        directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        dialled = socket.socket(socket.AF_UNIX)
+        dialled.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            within = f"/proc/self/fd/{directory}"
+            token = _read_token(f"{within}/{protocol.TOKEN_NAME}")
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                await loop.sock_connect(dialled, f"{within}/{protocol.TUNNEL_SOCKET_NAME}")
+                await loop.sock_sendall(dialled, protocol.greeting(token, stream_id))
+            return dialled
+        except (OSError, TimeoutError) as error:
+            dialled.close()
+            raise Refused("internal", "The tunnel could not be opened.") from error
+        except BaseException:
+            dialled.close()
+            raise
+        finally:
+            os.close(directory)
+
     async def _stream(self, stream_id: str) -> ClientConnection:
         try:
             return await self._dial(protocol.STREAM_PATH + stream_id, protocol.STREAM_FRAME_LIMIT)
@@ -150,7 +172,7 @@ class Link:
     async def _answer(self, socket: ClientConnection, call: Call, room: asyncio.Semaphore) -> None:
         try:
             try:
-                result = await self.workspace.answer(call.request, self._stream)
+                result = await self.workspace.answer(call.request, self._stream, self._tunnel)
                 reply = Reply(call.id, result=msgspec.Raw(_encoder.encode(result)))
             except Exception as error:
                 reply = Reply(call.id, error=failure_of(error))

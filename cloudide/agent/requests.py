@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ THREADS = 4  # file operations at one time
 WRITTEN = 1024  # paths that are known to have been written lately
 
 Dial = Callable[[str], Awaitable[ClientConnection]]
+DialTunnel = Callable[[str], Awaitable[socket.socket]]
 Event = (
     protocol.FilesChanged
     | protocol.TerminalChanged
@@ -70,20 +72,22 @@ class Workspace:
             task.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
 
-    async def answer(self, request: Request, dial: Dial) -> msgspec.Struct:
-        """Carry out one request; `dial` opens the stream of an id.
+    async def answer(self, request: Request, dial: Dial, dial_tunnel: DialTunnel) -> msgspec.Struct:
+        """Carry out one request; `dial` opens the stream of an id, `dial_tunnel` that of a tunnel.
 
         Raises:
             Refused: it cannot be done, and why.
         """
         try:
-            return await self._answer(request, dial)
+            return await self._answer(request, dial, dial_tunnel)
         except OSError as error:
             raise refusal(
                 error, getattr(request, "path", getattr(request, "source", ""))
             ) from error
 
-    async def _answer(self, request: Request, dial: Dial) -> msgspec.Struct:
+    async def _answer(
+        self, request: Request, dial: Dial, dial_tunnel: DialTunnel
+    ) -> msgspec.Struct:
         root, run = self.root, self.threads.run
         match request:
             case protocol.ReadFile(path, limit, known, swaps):
@@ -128,9 +132,11 @@ class Workspace:
             case protocol.Execute():
                 await self._execute(request, dial)
             case protocol.Tunnel():
-                await self._tunnel(request, dial)
+                await self._tunnel(request, dial_tunnel)
             case protocol.RunTask():
                 await self._run_task(request, dial)
+            case protocol.RunLanguageServer():
+                await self._run_language_server(request, dial)
             case protocol.HashInputs(patterns):
                 from cloudide.agent import inputs
 
@@ -162,16 +168,16 @@ class Workspace:
             raise
         self._serve(process.serve(socket))
 
-    async def _tunnel(self, request: protocol.Tunnel, dial: Dial) -> None:
+    async def _tunnel(self, request: protocol.Tunnel, dial: DialTunnel) -> None:
         from cloudide.agent import tunnels
 
-        tunnel = await tunnels.connect(request.port)
+        program = await tunnels.connect(request.port)
         try:
-            socket = await dial(request.stream)
+            server = await dial(request.stream)
         except BaseException:
-            tunnel.abandon()
+            program.close()
             raise
-        self._serve(tunnel.serve(socket))
+        self._serve(tunnels.Tunnel(server, program).serve())
 
     async def _run_task(self, request: protocol.RunTask, dial: Dial) -> None:
         from cloudide.agent.tasks import Task
@@ -183,6 +189,17 @@ class Workspace:
             await task.abandon()
             raise
         self._serve(task.serve(socket))
+
+    async def _run_language_server(self, request: protocol.RunLanguageServer, dial: Dial) -> None:
+        from cloudide.agent.language_servers import LanguageServer
+
+        server = LanguageServer(self.root, self.user, request)
+        try:
+            socket = await dial(request.stream)
+        except BaseException:
+            await server.abandon()
+            raise
+        self._serve(server.serve(socket))
 
     async def _download(self, request: protocol.Download, dial: Dial) -> protocol.FileContent:
         source = await self.threads.run(Source, self.root, request)

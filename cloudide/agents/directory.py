@@ -1,4 +1,4 @@
-"""The directory that a workspace's container sees: a listening socket and the token for it.
+"""The directory that a workspace's container sees: listening sockets and the token for them.
 
 The directory is mounted, not the socket: a restarted server binds a new inode under the same name.
 """
@@ -11,7 +11,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from cloudide.protocol.agent import SOCKET_NAME, TOKEN_NAME
+from cloudide.protocol.agent import TOKEN_NAME
 
 BACKLOG = 128
 TOKEN_BYTES = 32
@@ -53,9 +53,9 @@ class LinkDirectory:
         part.rename(path)
         return token
 
-    def bind(self) -> socket.socket:
+    def bind(self, name: str) -> socket.socket:
         """A listening socket that takes the place of a former server's in one step."""
-        part = self._through / f".{SOCKET_NAME}.part"
+        part = self._through / f".{name}.part"
         part.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -63,7 +63,7 @@ class LinkDirectory:
             listener.bind(str(part))
             part.chmod(0o666)
             listener.listen(BACKLOG)
-            part.rename(self._through / SOCKET_NAME)
+            part.rename(self._through / name)
         except BaseException:
             listener.close()
             raise

@@ -21,13 +21,16 @@ from cloudide.agents.directory import LinkDirectory
 from cloudide.agents.failures import UNDECODABLE, printable
 from cloudide.agents.link import Agent, Event, Malformed
 from cloudide.agents.streams import Gone
+from cloudide.agents.tunnels import Tunnel
 from cloudide.errors import AgentUnavailable
 from cloudide.protocol.agent import (
     CONTROL_FRAME_LIMIT,
     CONTROL_PATH,
     PROTOCOL_VERSION,
+    SOCKET_NAME,
     STREAM_FRAME_LIMIT,
     STREAM_PATH,
+    TUNNEL_SOCKET_NAME,
     FilesChanged,
     Hello,
     Port,
@@ -158,6 +161,7 @@ class _Door:
         self.sockets = 0
         self._hub = hub
         self._server: Server | None = None
+        self._tunnels: asyncio.Server | None = None
 
     @property
     def path(self) -> Path:
@@ -166,10 +170,14 @@ class _Door:
     async def open(self, run_directory: Path) -> None:
         self.directory = LinkDirectory(run_directory, self.workspace_id)
         try:
-            self._authorization = b"Bearer " + self.directory.token().encode()
+            self._token = self.directory.token().encode()
+            self._tunnels = await asyncio.get_running_loop().create_unix_server(
+                lambda: Tunnel(self._accept, self.count, HELLO_TIMEOUT),
+                sock=self.directory.bind(TUNNEL_SOCKET_NAME),
+            )
             self._server = await unix_serve(
                 self._handle,
-                sock=self.directory.bind(),
+                sock=self.directory.bind(SOCKET_NAME),
                 process_request=self._admit,
                 compression=None,  # the other end is on this machine
                 max_size=STREAM_FRAME_LIMIT,
@@ -182,10 +190,14 @@ class _Door:
                 server_header=None,
             )
         except BaseException:
+            if self._tunnels is not None:
+                self._tunnels.close()
             self.directory.close()
             raise
 
     async def close(self, code: CloseCode) -> None:
+        if self._tunnels is not None:
+            self._tunnels.close()
         if self._server is not None:
             self._server.close(code=code)
             await self._server.wait_closed()
@@ -194,8 +206,7 @@ class _Door:
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Check path and token before the upgrade (RFC 6455 section 4.2.2)."""
         given = request.headers.get_all("Authorization")
-        if len(given) != 1 or not hmac.compare_digest(given[0].encode(), self._authorization):
-            _log.warning("agent.wrong_token", workspace=self.workspace_id)
+        if len(given) != 1 or not self._is_token(given[0].encode().removeprefix(b"Bearer ")):
             return connection.respond(HTTPStatus.UNAUTHORIZED, "The token is wrong.\n")
         if request.path == CONTROL_PATH:
             connection.protocol.max_message_size = CONTROL_FRAME_LIMIT
@@ -203,6 +214,29 @@ class _Door:
         if self.agent is not None and self._stream_id(request) in self.agent.rendezvous:
             return None
         return connection.respond(HTTPStatus.NOT_FOUND, "There is no such stream.\n")
+
+    def _is_token(self, given: bytes) -> bool:
+        if hmac.compare_digest(given, self._token):
+            return True
+        _log.warning("agent.wrong_token", workspace=self.workspace_id)
+        return False
+
+    def _accept(self, tunnel: Tunnel, greeting: bytes) -> bool:
+        """Whether a tunnel that greets so was asked for; it is handed over."""
+        token, _, stream_id = greeting.partition(b" ")
+        return (
+            self._is_token(token)
+            and self.agent is not None
+            and self.agent.rendezvous.arrived(stream_id.decode("latin-1"), tunnel)
+        )
+
+    def count(self, change: int) -> bool:
+        """Count a socket that came or went; False if there are too many."""
+        self.sockets += change
+        if change > 0 and self.sockets > SOCKETS_LIMIT:
+            _log.warning("agent.too_many_sockets", workspace=self.workspace_id)
+            return False
+        return True
 
     @staticmethod
     def _stream_id(request: Request) -> str:
@@ -284,13 +318,11 @@ def _socket_of(door: _Door) -> type[ServerConnection]:
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            door.sockets += 1
-            if door.sockets > SOCKETS_LIMIT:
-                _log.warning("agent.too_many_sockets", workspace=door.workspace_id)
+            if not door.count(1):
                 self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            door.sockets -= 1
+            door.count(-1)
             super().connection_lost(exc)
             self.transport = Gone()
 

@@ -20,6 +20,7 @@ from websockets.frames import CloseCode
 
 from cloudide.agents.failures import UNDECODABLE, error_of
 from cloudide.agents.streams import Download, Rendezvous, Stream
+from cloudide.agents.tunnels import Tunnel
 from cloudide.errors import AgentUnavailable, CloudIDEError
 from cloudide.protocol import agent as protocol
 from cloudide.protocol.agent import (
@@ -250,13 +251,26 @@ class Agent:
                 await feeder
             await stream.close()
 
-    async def tunnel(self, port: int) -> Stream:
-        """A stream to a TCP port of the container's loopback address: bytes, then `eof`, each way.
+    async def tunnel(self, port: int) -> Tunnel:
+        """A connection to a TCP port of the container's loopback address; the caller closes it.
 
         Raises:
             NotFound: nothing listens there.
         """
-        return await self.open(lambda stream_id: protocol.Tunnel(stream_id, port))
+        stream_id = secrets.token_hex(16)
+        arrival = self.rendezvous.expect_tunnel(stream_id)
+        try:
+            await self.call(protocol.Tunnel(stream_id, port), OPEN_TIMEOUT)
+            async with asyncio.timeout(OPEN_TIMEOUT):
+                return await asyncio.shield(arrival)
+        except BaseException as error:
+            if arrival.done() and not arrival.cancelled() and not arrival.exception():
+                arrival.result().abort()
+            arrival.cancel()
+            if isinstance(error, TimeoutError):
+                message = "The workspace does not answer; try again shortly."
+                raise AgentUnavailable(message) from error
+            raise
 
     async def download(self, path: str, offset: int = 0, length: int | None = None) -> Download:
         """Open a file for reading; the caller iterates the result to its end or closes it."""

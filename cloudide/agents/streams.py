@@ -1,5 +1,7 @@
 """Streams: one websocket of its own for the bytes of a terminal, a program or a transfer.
 
+A tunnel's bytes have a socket of their own too, which is no websocket: see `tunnels`.
+
 The server mints an unguessable id, names it in a request, and the agent dials `/streams/<id>`.
 Nothing is buffered here beyond one websocket's receive queue: a consumer that stops receiving stops
 the agent, and a consumer that sends too fast waits.
@@ -9,21 +11,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import msgspec
 import structlog
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
-from websockets.protocol import State
 
 from cloudide.agents.failures import UNDECODABLE, error_of
+from cloudide.agents.tunnels import Tunnel
 from cloudide.errors import AgentUnavailable, Conflict
 from cloudide.protocol.agent import CHUNK, Eof, Failed, FileContent, Stat, StreamMessage
 
 _log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(StreamMessage)
+
+T = TypeVar("T")
 
 
 class Gone(asyncio.Transport):
@@ -50,11 +55,6 @@ class Stream:
     def __init__(self, socket: ServerConnection) -> None:
         self.reply: msgspec.Struct | None = None
         self._socket = socket
-
-    @property
-    def pending(self) -> bool:
-        """Whether something has come that nobody has received, be it the end."""
-        return bool(self._socket.recv_messages.frames) or self._socket.state is not State.OPEN
 
     async def recv(self) -> bytes | StreamMessage:
         """The next bytes or control message. Cancelling loses nothing.
@@ -140,6 +140,8 @@ class Rendezvous:
         self.limit = limit  # streams on their way at one time
         self._expected: dict[str, asyncio.Future[Stream]] = {}
         self._open: set[ServerConnection] = set()
+        self._expected_tunnels: dict[str, asyncio.Future[Tunnel]] = {}
+        self._tunnels: set[Tunnel] = set()
 
     def expect(self, stream_id: str) -> asyncio.Future[Stream]:
         """A future for the stream of that id.
@@ -147,17 +149,24 @@ class Rendezvous:
         Raises:
             AgentUnavailable: too many streams are on their way already.
         """
-        if len(self._expected) >= self.limit:
+        return self._expect(self._expected, stream_id)
+
+    def expect_tunnel(self, stream_id: str) -> asyncio.Future[Tunnel]:
+        """A future for the tunnel of that id. Raises what `expect` does."""
+        return self._expect(self._expected_tunnels, stream_id)
+
+    def _expect(self, expected: dict[str, asyncio.Future[T]], stream_id: str) -> asyncio.Future[T]:
+        if self.waiting >= self.limit:
             raise AgentUnavailable("The workspace is slow to answer; try again shortly.")
-        future = asyncio.get_running_loop().create_future()
-        self._expected[stream_id] = future
-        future.add_done_callback(lambda _: self._expected.pop(stream_id, None))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        expected[stream_id] = future
+        future.add_done_callback(lambda _: expected.pop(stream_id, None))
         return future
 
     @property
     def waiting(self) -> int:
         """How many streams are on their way."""
-        return len(self._expected)
+        return len(self._expected) + len(self._expected_tunnels)
 
     def __contains__(self, stream_id: str) -> bool:
         return stream_id in self._expected
@@ -174,11 +183,23 @@ class Rendezvous:
         finally:
             self._open.discard(socket)
 
+    def arrived(self, stream_id: str, tunnel: Tunnel) -> bool:
+        """Hand a tunnel to whoever expects it; False if nobody does."""
+        future = self._expected_tunnels.pop(stream_id, None)
+        if future is None or future.done():
+            return False
+        future.set_result(tunnel)
+        self._tunnels.add(tunnel)
+        tunnel.on_lost = self._tunnels.discard
+        return True
+
     def cut(self) -> None:
         """End all streams: none outlives the link it was asked for on."""
-        for future in [*self._expected.values()]:
+        for future in [*self._expected.values(), *self._expected_tunnels.values()]:
             if not future.done():
                 future.set_exception(AgentUnavailable())
                 future.exception()  # whoever asked may have been cancelled in this very turn
         for socket in self._open:
             socket.transport.abort()
+        for tunnel in [*self._tunnels]:
+            tunnel.transport.abort()

@@ -19,6 +19,7 @@ from cloudide.errors import CloudIDEError, Unavailable
 from cloudide.images.stock import Progress, StockImages
 from cloudide.settings import Settings
 from cloudide.telemetry import configure_logging
+from cloudide.web.http_wire import http_protocol
 from cloudide.web.wire import WebSocketWire
 from cloudide.workspaces import inotify
 
@@ -63,7 +64,7 @@ async def _serve(settings: Settings) -> None:
                 ws_max_size=settings.collab_frame_limit + FRAME_HEADROOM,
                 ws_ping_interval=20.0,
                 ws_ping_timeout=20.0,
-                http="httptools",
+                http=http_protocol(app.state.previews),  # pyright: ignore[reportArgumentType]
                 lifespan="off",
                 server_header=False,
                 access_log=False,

@@ -6,7 +6,7 @@ repetition are kept. See RFC 9110 section 7.6.1 for the headers that end at each
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from cloudide.errors import InvalidInput
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -35,10 +35,14 @@ _FORWARDED = {
 _ANSWERED_HERE = {b"expect"}
 # Our server says when it answered; a program cannot send the browser to another address.
 _NOT_THEIRS = {b"alt-svc", b"date", b"transfer-encoding"}
+_NOT_PASSED_ON = _HOP | _FORWARDED | _ANSWERED_HERE
+_NOT_PASSED_BACK = _HOP | _NOT_THEIRS
+# Nobody gets to drop what the exchange needs, or its end would not be where we think it is.
+_NEEDED = {b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization"}
 
 
 def outgoing(
-    headers: Iterable[tuple[bytes, bytes]],
+    headers: Headers,
     *,
     own_cookies: frozenset[str],
     own_authorization: bool,
@@ -49,29 +53,28 @@ def outgoing(
     `own_cookies` names the cookies that are ours; `own_authorization` says that the Authorization
     header is.
     """
-    headers = list(headers)
-    dropped = _HOP | _FORWARDED | _ANSWERED_HERE | _named_by_connection(headers)
-    if own_authorization:
-        dropped = dropped | {b"authorization"}
+    named = _named_by_connection(headers)
     kept: Headers = []
     for name, value in headers:
-        if name in dropped:
+        if name in _NOT_PASSED_ON or name in named:
             continue
         if name == b"cookie":
             value = _without_cookies(value, own_cookies)
             if not value:
                 continue
+        elif own_authorization and name == b"authorization":
+            continue
         kept.append((name, value))
     return kept + forwarded
 
 
-def incoming(headers: Iterable[tuple[bytes, bytes]], own_cookies: frozenset[str]) -> Headers:
+def incoming(headers: Headers, own_cookies: frozenset[str]) -> Headers:
     """The headers of an answer, as the browser gets them."""
     headers = [(name.lower(), value) for name, value in headers]
-    dropped = _HOP | _NOT_THEIRS | _named_by_connection(headers)
+    named = _named_by_connection(headers)
     kept: Headers = []
     for name, value in headers:
-        if name in dropped:
+        if name in _NOT_PASSED_BACK or name in named:
             continue
         if name == b"set-cookie":
             kept_cookie = _host_only(value, own_cookies)
@@ -82,7 +85,16 @@ def incoming(headers: Iterable[tuple[bytes, bytes]], own_cookies: frozenset[str]
     return kept
 
 
-def cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> list[str]:
+def lines(headers: Headers) -> bytes:
+    """Headers as they are sent. Raises: InvalidInput: they would be others than meant."""
+    block = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    number = len(headers)
+    if block.count(b"\n") != number or block.count(b"\r") != number or b"\0" in block:
+        raise InvalidInput("A header has a line break or a NUL in it.")
+    return block
+
+
+def cookies(headers: Headers, name: str) -> list[str]:
     """All values of a cookie: a sibling site may have set another of the same name."""
     wanted = name.encode()
     return [
@@ -95,14 +107,11 @@ def cookies(headers: Iterable[tuple[bytes, bytes]], name: str) -> list[str]:
 
 
 def _named_by_connection(headers: Headers) -> set[bytes]:
-    named = {
-        each.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for each in value.split(b",")
-    }
-    # Nobody gets to drop what the exchange needs, or its end would not be where we think it is.
-    return named - {b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization"}
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection":
+            named.update(each.strip().lower() for each in value.split(b","))
+    return named - _NEEDED if named else named
 
 
 def _without_cookies(line: bytes, names: frozenset[str]) -> bytes:

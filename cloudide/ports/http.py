@@ -1,28 +1,27 @@
 """HTTP/1.1 through a tunnel (RFC 9112): one exchange after another on a kept connection.
 
-The other end is a program of a workspace, hostile like all of it: what it sends is parsed by llhttp
-in its strict mode, its headers are bounded, and whatever is not HTTP is `Broken`.
+The other end is a program of a workspace, hostile like all of it: the head of what it sends is
+parsed by llhttp in its strict mode and its size is bounded; whatever is not HTTP is `Broken`. The
+body of a known length is counted and not parsed; a chunked one is taken out of its chunks.
+
+Everything here is called by the loop, from the tunnel or from who asked: an exchange has no task.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
+from typing import Protocol
 
 import httptools
 
-from cloudide.agents.streams import Stream
-from cloudide.errors import AgentUnavailable, InvalidInput
-from cloudide.ports.headers import Headers
-from cloudide.protocol.agent import Eof
+from cloudide.agents.tunnels import Tunnel
+from cloudide.errors import InvalidInput
+from cloudide.ports.headers import Headers, lines
 
 HEADERS_LIMIT = 100 * 1024  # bytes of an answer before its body
 _TARGET = re.compile(rb"[!-~]+")  # RFC 9112 section 3.2: no space, no control character
-_UNSAFE = re.compile(rb"[\r\n\0]")
 _BODILESS = {204, 304}
 _SWITCHING = 101
-_CODING = b"transfer-encoding"
 
 
 class Broken(Exception):
@@ -33,106 +32,187 @@ class NoAnswer(Exception):
     """The program does not answer in time, or takes no more of the request."""
 
 
-class Connection:
-    """One connection to a program. `reusable` once an exchange has ended as both sides meant."""
+class Asker(Protocol):
+    """Who asked, and is told what comes of it. Nothing here may block."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.reusable = False
-        self._ended = False
+    def answered(self, exchange: Exchange) -> None:
+        """The head of the answer is there: `status`, `headers`, `length`, `switching`."""
 
-    async def read(self) -> bytes:
-        """The next bytes; b"" when the program has ended its side. Raises: Broken."""
-        while not self._ended:
-            try:
-                message = await self.stream.recv()
-            except AgentUnavailable as error:
-                raise Broken(error.message) from error
-            if not isinstance(message, bytes):
-                if not isinstance(message, Eof):
-                    raise Broken("the agent broke the protocol")
-                self._ended = True
-            elif message:
-                return message
-        return b""
+    def body(self, data: bytes) -> None:
+        """Of the answer; or what came of another protocol behind a 101."""
 
-    async def write(self, data: bytes) -> None:
-        """Raises: Broken: the connection is gone."""
-        try:
-            await self.stream.send_all(data)
-        except AgentUnavailable as error:
-            raise Broken(error.message) from error
+    def complete(self) -> None:
+        """The answer is whole. Nothing more is told."""
+
+    def failed(self, error: Broken) -> None:
+        """There is no answer, or it breaks off. Nothing more is told."""
+
+    def pause_asking(self) -> None:
+        """The program is slow to take the request: send no more of it for now."""
+
+    def resume_asking(self) -> None: ...
 
 
 class Exchange:
-    """One request and its answer: `begin`, then iterate over the body, then `end`.
+    """One request and its answer: `begin`, then `send` and `finish` for a body.
 
     The body of the request is sent while the answer comes: a program may answer before it has read
-    all, or as it reads.
+    all, or as it reads. `length` is that of the answer's body in bytes; -1: it is not known.
     """
 
-    def __init__(self, connection: Connection, method: str, patience: float) -> None:
-        """`patience`: seconds in which the answer has to begin, or the request to get on."""
-        self.connection = connection
+    __slots__ = (
+        "_begun",
+        "_chunks",
+        "_complete",
+        "_head_size",
+        "_keep",
+        "_left",
+        "_method",
+        "_parser",
+        "_sent",
+        "_told",
+        "asker",
+        "chunked",
+        "headers",
+        "length",
+        "status",
+        "tunnel",
+    )
+
+    def __init__(self, tunnel: Tunnel, asker: Asker, method: str) -> None:
+        self.tunnel = tunnel
+        self.asker = asker
         self.status = 0
         self.headers: Headers = []
+        self.length = -1
+        self.chunked = False  # the body of the request
         self._method = method
-        self._patience = patience
         self._parser = httptools.HttpResponseParser(self)
-        self._sending: asyncio.Task[None] | None = None
-        self._progress = 0.0  # when something of the request was last sent, by the loop's clock
-        self._chunks: list[bytes] = []
-        self.rest = b""  # what came of another protocol behind a 101
         self._head_size = 0  # bytes since the last ones of a body
+        self._chunks: list[bytes] = []
+        self._left = 0  # bytes of the body that are passed on without being parsed
         self._begun = False  # the headers are complete
+        self._told = False  # of them
         self._complete = False
         self._keep = False  # both sides can go on
-        self._until_end = False  # the body ends with the connection
+        self._sent = False  # all of the request
 
-    async def begin(
-        self, target: bytes, headers: Headers, body: AsyncIterator[bytes] | None
-    ) -> None:
-        """Send the request; returns when the headers of the answer are there.
+    def begin(self, head: bytes, *, body: bool, chunked: bool) -> None:
+        """Send the head of the request (`head_of`); `body`: one follows, be it in chunks."""
+        self.chunked = chunked
+        self._sent = not body
+        self.tunnel.hold(self)
+        self.tunnel.write(head)
 
-        Raises:
-            InvalidInput: it is no request. Broken, NoAnswer: there is no answer.
-        """
-        head = _head(self._method, target, headers)
-        try:
-            async with asyncio.timeout(self._patience):
-                await self.connection.write(head)
-        except TimeoutError as error:
-            raise NoAnswer from error
-        if body is not None:
-            chunked = any(name == b"transfer-encoding" for name, _ in headers)
-            self._progress = asyncio.get_running_loop().time()
-            self._sending = asyncio.create_task(self._send(body, chunked))
-        while not self._begun:
-            await self._receive_in_time()
+    def send(self, data: bytes) -> None:
+        """Some of the request's body."""
+        if self.chunked:
+            self.tunnel.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self.tunnel.write(data)
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """The body of the answer, as it comes. Raises: Broken: it breaks off."""
-        while True:
-            chunks, self._chunks = self._chunks, []
-            for chunk in chunks:
-                yield chunk
-            if self._complete:
-                return
-            await self._receive()
+    def finish(self) -> None:
+        """The body of the request is complete."""
+        if not self._sent:
+            self._sent = True
+            if self.chunked:
+                self.tunnel.write(b"0\r\n\r\n")
 
-    async def end(self) -> None:
-        """Let go; the connection may be used again if nothing was left half-way."""
-        sent = self._sending is None or self._sending.done()
-        if self._sending is not None:
-            self._sending.cancel()
-            results = await asyncio.gather(self._sending, return_exceptions=True)
-            sent = sent and results == [None]
-        self.connection.reusable = sent and self._complete and self._keep
+    @property
+    def reusable(self) -> bool:
+        """Whether nothing was left half-way, and the tunnel may be used again."""
+        return self._sent and self._complete and self._keep and not self.tunnel.stale
 
     @property
     def untouched(self) -> bool:
         """Whether nothing at all came back: a kept connection was closed in this very moment."""
         return not self._head_size
+
+    @property
+    def switching(self) -> bool:
+        """Whether the program goes over to another protocol (RFC 9110 section 15.2.2)."""
+        return self.status == _SWITCHING
+
+    # ── what the tunnel calls ───────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        if self._left > 0:
+            self._count(data)
+            return
+        if self._told and self.switching:
+            self.asker.body(data)
+            return
+        self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self.switching:
+                self._fail("another protocol, which nobody asked for")
+                return
+            self._told = True
+            self.asker.answered(self)
+            if rest := data[upgrade.args[0] :]:
+                self.asker.body(rest)
+            return
+        except httptools.HttpParserError as error:
+            if not self._complete:
+                self._fail(f"not HTTP: {error.__context__ or error}")
+                return
+            self._keep = False  # more than was asked for
+        if self._chunks or self._complete:
+            self._head_size = 1
+        elif self._head_size > HEADERS_LIMIT:  # of headers, or of what follows a body
+            self._fail("the headers do not end")
+            return
+        if self._begun:
+            self._tell()
+
+    def ended(self, *, cut: bool) -> None:
+        if self._told and self.switching:
+            if cut:
+                self.asker.failed(Broken("the connection was cut"))
+            else:
+                self.asker.complete()
+        elif self._begun and self.length < 0 and not self._is_chunked() and not cut:
+            self._complete = True  # the body ends with the connection
+            self.asker.complete()
+        else:
+            self._fail("the connection ended before the answer did")
+
+    def pause_writing(self) -> None:
+        self.asker.pause_asking()
+
+    def resume_writing(self) -> None:
+        self.asker.resume_asking()
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self.asker.answered(self)
+        for chunk in self._chunks:
+            self.asker.body(chunk)
+        self._chunks.clear()
+        if self._complete:
+            self.asker.complete()
+
+    def _count(self, data: bytes) -> None:
+        """Some of a body of known length."""
+        over = len(data) - self._left
+        if over > 0:
+            data = data[: self._left]
+            self._keep = False  # more than was asked for
+        self._left -= len(data)
+        self.asker.body(data)
+        if not self._left:
+            self._complete = True
+            self.asker.complete()
+
+    def _fail(self, reason: str) -> None:
+        self.tunnel.hold(None)
+        self.asker.failed(Broken(reason))
+
+    def _is_chunked(self) -> bool:
+        return any(name == b"transfer-encoding" for name, _ in self.headers)
 
     # ── what the parser calls ───────────────────────────────────────────────────────────────────
 
@@ -153,79 +233,35 @@ class Exchange:
         if self.status < 200 and self.status != _SWITCHING:
             return  # informational; the answer is still to come
         self._begun = True
-        coding = [value.strip().lower() for name, value in self.headers if name == _CODING]
-        if coding not in ([], [b"chunked"]):
-            raise Broken(f"transfer coding {coding}")
-        if self._method == "HEAD":
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        codings = [
+            value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"
+        ]
+        if codings not in ([], [b"chunked"]) or (codings and lengths):
+            raise Broken(f"transfer coding {codings}")
+        self._keep = self._parser.should_keep_alive()
+        if self._method == "HEAD" or self.status in _BODILESS:
+            # A length that is told here is that of what a GET would bring.
+            self.length = 0
             self._complete = True
-            self._keep = self._parser.should_keep_alive()
-            return
-        measured = coding or any(name == b"content-length" for name, _ in self.headers)
-        self._until_end = not measured and self.status not in _BODILESS
+        elif lengths:
+            self.length = self._left = int(lengths[0])
 
     def on_body(self, data: bytes) -> None:
-        if not self._complete:
-            self._chunks.append(data)
+        if self._complete:
+            self._keep = False  # more than was asked for
+            return
+        self._chunks.append(data)
+        if self.length >= 0:
+            self._left -= len(data)
 
     def on_message_complete(self) -> None:
-        if self._begun and not self._complete and self.status != _SWITCHING:
+        if self._begun and not self.switching:
             self._complete = True
-            self._keep = self._parser.should_keep_alive()
-
-    # ── the two directions ──────────────────────────────────────────────────────────────────────
-
-    async def _send(self, body: AsyncIterator[bytes], chunked: bool) -> None:
-        clock = asyncio.get_running_loop().time
-        try:
-            async for chunk in body:
-                data = b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk
-                await self.connection.write(data)
-                self._progress = clock()
-            if chunked:
-                await self.connection.write(b"0\r\n\r\n")
-        except Broken:
-            return  # the program may have answered before; the reader finds out
-        self._progress = clock()
-
-    async def _receive_in_time(self) -> None:
-        """Receive, for as long as the request gets on and `patience` after."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                async with asyncio.timeout(self._patience):
-                    await self._receive()
-                return
-            except TimeoutError as error:
-                sending = self._sending is not None
-                if not sending or loop.time() - self._progress >= self._patience:
-                    raise NoAnswer from error
-
-    async def _receive(self) -> None:
-        data = await self.connection.read()
-        if not data:
-            if not (self._begun and self._until_end):
-                raise Broken("the connection ended before the answer did")
-            self._complete = True
-            return
-        self._head_size += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self.rest = data[upgrade.args[0] :]
-            return  # as much as it likes: it is no header
-        except httptools.HttpParserError as error:
-            if isinstance(error.__context__, Broken):
-                raise error.__context__ from error
-            raise Broken(f"not HTTP: {error}") from error
-        if self._chunks or self._complete:
-            self._head_size = 1
-        elif self._head_size > HEADERS_LIMIT:  # of headers, or of what follows a body
-            raise Broken("the headers do not end")
 
 
-def _head(method: str, target: bytes, headers: Headers) -> bytes:
+def head_of(method: str, target: bytes, headers: Headers) -> bytes:
     """The head of a request. Raises: InvalidInput: it would be another one than meant."""
-    lines = [b"%b: %b" % (name, value) for name, value in headers]
-    if not _TARGET.fullmatch(target) or any(_UNSAFE.search(line) for line in lines):
+    if not _TARGET.fullmatch(target):
         raise InvalidInput("The request is not one of HTTP.")
-    return b"\r\n".join([b"%b %b HTTP/1.1" % (method.encode(), target), *lines, b"", b""])
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, lines(headers))

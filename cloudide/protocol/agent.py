@@ -23,12 +23,18 @@ binary frames are bytes, text frames are JSON control messages (`StreamMessage`)
                server → agent: input bytes
     execute    agent → server: output bytes, each frame prefixed by 0x01 (stdout) or 0x02 (stderr),
                then `exit`; server → agent: stdin bytes, then `eof`; `signal` whenever it likes
-    tunnel     both ways: bytes, then `eof`; the stream closes when both have come. One that closes
-               before was cut off
+    language   agent → server: stdout, each frame prefixed by 0x01, `server_log`, `server_memory`,
+               then `exit`; server → agent: as for execute
     task.run   agent → server: output bytes, `task_ready` once it is, then `exit`;
                server → agent: `stop`
     download   agent → server: bytes, then `eof`, or `failed`
     upload     server → agent: bytes, then `eof`; agent → server: `done` or `failed`
+
+A tunnel's stream is no websocket, so that its bytes need no frames: the agent dials the socket
+beside, `tunnel.sock`, sends one line, `<token> <stream>` (`greeting`), and from then on there is
+nothing but the bytes of the connection, both ways. Shutting down one direction (shutdown(2)) ends
+it, as in TCP. The agent closes the socket when both directions have ended; closing it before says
+that the connection was cut off.
 
 Paths are relative to the workspace root, `/`-separated, without `.` and `..`; the root itself is
 "". They are text; a file name that is not UTF-8 is carried with replacement characters and listed
@@ -45,10 +51,11 @@ from typing import Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
 
-SOCKET_NAME = "agent.sock"  # both lie in the directory that the container sees
+SOCKET_NAME = "agent.sock"  # these lie in the directory that the container sees
+TUNNEL_SOCKET_NAME = "tunnel.sock"
 TOKEN_NAME = "token"  # noqa: S105 - a file's name
 CONTROL_PATH = "/agent"
 STREAM_PATH = "/streams/"
@@ -57,6 +64,7 @@ CONTENT_LIMIT = 16 * 1024 * 1024  # bytes of one file, or of all its swaps, in a
 CONTROL_FRAME_LIMIT = 2 * CONTENT_LIMIT + 1024 * 1024  # a file, what was displaced, and the rest
 STREAM_FRAME_LIMIT = 1024 * 1024
 CHUNK = 256 * 1024  # the usual size of a bulk frame
+GREETING_LIMIT = 256  # bytes of the line that a tunnel begins with
 CHANGES_LIMIT = 1000  # more changes than this in one go are told as an overflow
 PORTS_LIMIT = 256  # listening ports that are told of
 EXITED_TERMINALS = 20  # terminals whose process has ended, kept for a look at their last output
@@ -384,6 +392,19 @@ class RunTask(Message, frozen=True, tag="task.run"):
     ready_port: int = 0
 
 
+class RunLanguageServer(Message, frozen=True, tag="language"):
+    """Run a language server in the workspace's root. Its stdout and its exit come on the stream.
+
+    stderr is always drained; the end of it is told. The session is killed when its processes have
+    more than `memory_limit` bytes of memory, and when the stream closes.
+    """
+
+    stream: str
+    argv: list[str]
+    env: dict[str, str] = {}
+    memory_limit: int = 2 * 1024**3
+
+
 class HashInputs(Message, frozen=True, tag="task.inputs"):
     """Hash the names and contents of the files that match any of `patterns`.
 
@@ -465,6 +486,11 @@ class Tunnel(Message, frozen=True, tag="tunnel"):
     port: int
 
 
+def greeting(token: str, stream: str) -> bytes:
+    """The line that a tunnel begins with."""
+    return f"{token} {stream}\n".encode()
+
+
 RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     ReadFile: FileContent,
     WriteFile: Written,
@@ -483,6 +509,7 @@ RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     CloseTerminal: Done,
     Execute: Done,
     RunTask: Done,
+    RunLanguageServer: Done,
     HashInputs: InputsHash,
     FindPrograms: Programs,
     Download: FileContent,  # the stat and an empty hash; the bytes come on the stream
@@ -509,6 +536,7 @@ Request = (
     | CloseTerminal
     | Execute
     | RunTask
+    | RunLanguageServer
     | HashInputs
     | FindPrograms
     | Download
@@ -523,7 +551,7 @@ Request = (
 
 class Hello(Message, frozen=True, tag="hello"):
     """The agent's first message. `boot` is random for each agent process: a new one means that all
-    terminals of the former are gone."""
+    terminals of the former are gone. `root` is the workspace's folder as its programs name it."""
 
     protocol: int
     boot: str
@@ -531,6 +559,7 @@ class Hello(Message, frozen=True, tag="hello"):
     uid: int
     terminals: list[TerminalInfo] = []
     ports: list[Port] = []
+    root: str = "/workspace"
 
 
 class Call(Message, frozen=True, tag="call"):
@@ -611,6 +640,20 @@ class TaskReady(Message, frozen=True, tag="task_ready"):
     port: int = 0
 
 
+class ServerLog(Message, frozen=True, tag="server_log"):
+    """What a language server printed on stderr; when it was more, the end of that."""
+
+    text: str
+
+
+class ServerMemory(Message, frozen=True, tag="server_memory"):
+    """Resident memory of all processes of a language server, in bytes. `exceeded`: they are
+    killed because of it."""
+
+    bytes: int
+    exceeded: bool = False
+
+
 class Stop(Message, frozen=True, tag="stop"):
     """End the program, politely first; its last output and its exit still come."""
 
@@ -627,4 +670,4 @@ class Failed(Message, frozen=True, tag="failed"):
     failure: Failure
 
 
-StreamMessage = Replay | Ready | Eof | Signal | Exited | UploadDone | Failed | TaskReady | Stop
+StreamMessage = Replay | Ready | Eof | Signal | Exited | UploadDone | Failed | TaskReady | Stop | ServerLog | ServerMemory

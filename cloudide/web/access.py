@@ -22,7 +22,7 @@ from cloudide.ports.sites import Sites, Target
 from cloudide.settings import Settings
 from cloudide.web.live import Closable, LiveSocket
 from cloudide.web.problems import problem
-from cloudide.web.services import services
+from cloudide.web.services import Services, services
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 HOSTLESS = {"/healthz", "/readyz", "/metrics"}  # probes come by address
@@ -136,7 +136,11 @@ async def grant_for(connection: HTTPConnection, user: User, workspace: str) -> G
     Raises:
         NotFound: not a member, or no such workspace.
     """
-    provided = services(connection)
+    return await grant_of(services(connection), user, workspace)
+
+
+async def grant_of(provided: Services, user: User, workspace: str) -> Grant:
+    """As `grant_for`."""
     role = await provided.membership.role(workspace, user.id)
     if user.admin and provided.supervisor.exists(workspace):
         role = Role.OWNER

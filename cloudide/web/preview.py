@@ -1,34 +1,36 @@
 """Previews: what a program in a workspace serves, on an origin of its own, through a tunnel.
 
 `Edge` hands over every request whose host is one. Each is admitted by itself, whatever its path;
-only a few paths below `/.cloudide/` are answered here. Everything else is streamed, both ways.
+only a few paths below `/.cloudide/` are answered here. Everything else is a `Passage`, and one of
+somebody who was admitted a moment ago becomes that without coming by here (`http_wire`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from urllib.parse import parse_qs, quote
 
 import structlog
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from cloudide.errors import CloudIDEError, Denied, NotFound, Unavailable
 from cloudide.identity.accounts import digest
 from cloudide.ports import http
-from cloudide.ports.headers import Headers, incoming, outgoing
+from cloudide.ports.headers import Headers
 from cloudide.ports.passes import PASS_SECONDS
 from cloudide.ports.sites import Sites, Target
 from cloudide.web import preview_pages
 from cloudide.web.bodies import bytes_body
+from cloudide.web.http_wire import EXTENSION, Handover
 from cloudide.web.ports import LINK_PATH, SIGN_IN_PATH, WAIT_PATH, local_path
-from cloudide.web.preview_door import Door, from_elsewhere, is_page
-from cloudide.web.preview_socket import converse
-from cloudide.web.preview_visit import Body, Visit
+from cloudide.web.preview_door import Door, Head, from_elsewhere, head_of, is_page
+from cloudide.web.preview_passage import Passage
+from cloudide.web.preview_socket import Handshake, converse
+from cloudide.web.preview_visit import Visit
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Kind
 
@@ -37,10 +39,10 @@ _log = structlog.get_logger(__name__)
 HEADERS_LIMIT = 64 * 1024  # bytes of a request's headers
 WAIT_SECONDS = 25.0  # one question of a page that waits
 RECHECK_SECONDS = 30.0  # links expire without anybody's doing
-SWITCHING = 101  # RFC 9110 section 15.2.2
-IDEMPOTENT = {"GET", "HEAD", "OPTIONS"}
+ADMISSIONS = 3  # tries to let somebody in while rights are being changed
 REFUSED_METHODS = {"CONNECT", "TRACE"}  # a tunnel of the client's own; our headers read back
 LINK_LIMIT = 256  # bytes of a link's secret
+_OURS = b"/.cloudide/"
 
 
 class Previews:
@@ -48,9 +50,12 @@ class Previews:
 
     def __init__(self, provided: Services) -> None:
         self.sites: Sites = provided.sites
-        self.door = Door(provided.settings, provided.sites.secure)
+        self.door = Door(provided)
+        self.tunnels = provided.tunnels
+        self.own_cookies = self.door.own_cookies
+        self.patience = provided.settings.preview_timeout
         self._provided = provided
-        self._visits: set[Visit] = set()
+        self._visits: set[Visit | Passage] = set()
         self._recheck = asyncio.Event()
         self._rechecking: asyncio.Task[None] | None = None
 
@@ -71,15 +76,14 @@ class Previews:
         await asyncio.gather(self._rechecking, return_exceptions=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, target: Target) -> None:
+        head = head_of(scope)
         if scope["type"] == "websocket":
-            await self._socket(scope, receive, send, target)
+            await self._socket(scope, head, receive, send, target)
             return
-        request = Request(scope, receive)
-        response = await self._answer(request, target)
+        response = await self._respond(scope, receive, head, target)
         if response is None:
-            await self._forward(request, send, target)
             return
-        origin = request.headers.get("origin", "")
+        origin = head.get(b"origin") or ""
         if self.sites.sibling(target, origin):
             # So that a page learns why it is refused.
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -89,34 +93,64 @@ class Previews:
 
     # ── who may ─────────────────────────────────────────────────────────────────────────────────
 
-    async def _answer(self, request: Request, target: Target) -> Response | None:
-        """What we answer ourselves; None: the program is to answer."""
+    def site(self, hosts: list[bytes]) -> Target | None:
+        return self.sites.parse([each.decode("latin-1") for each in hosts])
+
+    def known(self, head: Head, target: Target) -> bool | None:
+        if (
+            head.method in REFUSED_METHODS
+            or head.method == "OPTIONS"
+            or head.address.startswith(_OURS)
+            or head.size > HEADERS_LIMIT
+        ):
+            return None
+        own_authorization = self.door.knows(head, target)
+        if not own_authorization and from_elsewhere(head, target, self.sites):
+            return None
+        return own_authorization
+
+    async def _respond(
+        self, scope: Scope, receive: Receive, head: Head, target: Target
+    ) -> Response | None:
+        """What we answer ourselves; None: the program answers."""
+        request = Request(scope, receive)
+        for _ in range(ADMISSIONS):
+            if response := await self._answer(request, head, target):
+                return response
+            # A right that has ended since it was looked up is looked up again.
+            own_authorization = self.door.knows(head, target)
+            if own_authorization is not None:
+                handover: Handover = scope["extensions"][EXTENSION]
+                handover.take(self, scope, head, target, own_authorization=own_authorization)
+                return None
+        return preview_pages.plain(503, "Rights are being changed just now. Try again.")
+
+    async def _answer(self, request: Request, head: Head, target: Target) -> Response | None:
         if request.method in REFUSED_METHODS:
             return preview_pages.plain(405, f"{request.method} is not for previews.")
-        if sum(len(name) + len(value) + 4 for name, value in request.headers.raw) > HEADERS_LIMIT:
+        if head.size > HEADERS_LIMIT:
             return preview_pages.plain(431, f"The headers exceed {HEADERS_LIMIT:,} bytes.")
-        path = request.url.path
+        path = head.address.partition(b"?")[0].decode("latin-1")
         if path == SIGN_IN_PATH and request.method == "GET":
             return await self._sign_in(request, target)
         if path == LINK_PATH and request.method in ("GET", "POST"):
             return await self._follow_link(request, target)
-        if self._is_preflight(request, target):
+        if self._is_preflight(head, target):
             return _preflight(request)
-        if await self.door.admit(request, target) is None:
-            return self._refusal(request, target)
-        if from_elsewhere(request, target) and not await self.door.token_user(request):
+        if await self.door.admit(head, target) is None:
+            return self.refusal(head, target)
+        if from_elsewhere(head, target, self.sites) and not await self.door.token_user(head):
             return preview_pages.plain(403, "Another site may not use this preview.")
         if path == WAIT_PATH:
             opened = await self._provided.openings.wait(target.workspace, target.port, WAIT_SECONDS)
             return Response(status_code=204 if opened else 202)
         return None
 
-    def _refusal(self, request: Request, target: Target) -> Response:
-        if not is_page(request):
+    def refusal(self, head: Head, target: Target) -> Response:
+        """The answer to who may not."""
+        if not is_page(head):
             return preview_pages.plain(401, "Open this preview from its workspace first.")
-        path = request.scope["raw_path"].decode("latin-1")
-        if query := request.scope["query_string"].decode("latin-1"):
-            path += f"?{query}"
+        path = head.address.decode("latin-1")
         entrance = f"/api/v1/workspaces/{target.workspace}/ports/{target.port}/open"
         return RedirectResponse(
             f"{self._provided.settings.origin}{entrance}?path={quote(path, safe='')}",
@@ -153,13 +187,13 @@ class Previews:
             headers={"Set-Cookie": self.door.set_cookie(secret, int(PASS_SECONDS))},
         )
 
-    def _is_preflight(self, request: Request, target: Target) -> bool:
+    def _is_preflight(self, head: Head, target: Target) -> bool:
         """A preflight (Fetch section 4.8) of a sibling. It carries no cookie by nature, so that the
         program must not see it; it is answered in the program's place."""
-        origin = request.headers.get("origin", "")
+        origin = head.get(b"origin") or ""
         return (
-            request.method == "OPTIONS"
-            and "access-control-request-method" in request.headers
+            head.method == "OPTIONS"
+            and head.get(b"access-control-request-method") is not None
             and origin != self.sites.origin(target)
             and self.sites.sibling(target, origin)
         )
@@ -179,7 +213,7 @@ class Previews:
             self._recheck.clear()
             for visit in [*self._visits]:
                 try:
-                    if await self.door.admit(visit.connection, visit.target) is None:
+                    if await self.door.admit(visit.head, visit.target) is None:
                         visit.end()
                 except Exception:
                     _log.exception("previews.recheck_failed")
@@ -187,102 +221,22 @@ class Previews:
 
     # ── the program answers ─────────────────────────────────────────────────────────────────────
 
-    async def _request(self, connection: HTTPConnection, target: Target) -> Headers:
-        """The headers of the request, as the program gets them."""
-        client = connection.client.host if connection.client else ""
-        scheme = self.sites.scheme
-        forwarded = [
-            (b"x-forwarded-for", client.encode()),
+    def began(self, passage: Passage) -> None:
+        self._visits.add(passage)
+        self._provided.activity.touch(passage.target.workspace, Kind.PREVIEW)
+
+    def over(self, passage: Passage) -> None:
+        self._visits.discard(passage)
+
+    def forwarded(self, head: Head, target: Target) -> Headers:
+        """What the program is told of how a request came here."""
+        return [
+            (b"x-forwarded-for", head.client.encode()),
             (b"x-forwarded-host", self.sites.origin(target).partition("://")[2].encode()),
-            (b"x-forwarded-proto", scheme.encode()),
+            (b"x-forwarded-proto", self.sites.scheme.encode()),
         ]
-        return outgoing(
-            connection.scope["headers"],
-            own_cookies=self.door.own_cookies,
-            own_authorization=await self.door.token_user(connection) is not None,
-            forwarded=forwarded,
-        )
 
-    async def _forward(self, request: Request, send: Send, target: Target) -> None:
-        visit = Visit(request, target)
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        self._visits.add(visit)
-        self._provided.activity.touch(target.workspace, Kind.PREVIEW)
-        try:
-            await self._stream(request, sending, target, visit)
-            return
-        except ClientDisconnect:
-            return
-        except asyncio.CancelledError:
-            if not visit.ended:
-                raise
-            visit.resumed()
-            response = self._refusal(request, target)
-        except Exception as error:
-            response = self._failure(request, target, error)
-        finally:
-            self._visits.discard(visit)
-        # An answer that was begun is cut off, so that nobody takes it for a whole one.
-        if not started:
-            await response(request.scope, request.receive, send)
-
-    async def _stream(self, request: Request, send: Send, target: Target, visit: Visit) -> None:
-        headers = await self._request(request, target)
-        body = Body(request, visit)
-        try:
-            async with self._asked(request, target, headers, body) as answer:
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": answer.status,
-                        "headers": incoming(answer.headers, self.door.own_cookies),
-                    }
-                )
-                async for chunk in answer.body():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        finally:
-            await body.close()
-        # Last, when nobody watches for the client any longer: it may be gone with this.
-        await send({"type": "http.response.body", "body": b""})
-
-    @asynccontextmanager
-    async def _asked(
-        self, request: HTTPConnection, target: Target, headers: Headers, body: Body | None
-    ) -> AsyncIterator[http.Exchange]:
-        """The program's answer, from its headers on."""
-        scope = request.scope
-        method = scope.get("method", "GET")
-        query = scope["query_string"]
-        address = scope["raw_path"] + (b"?" + query if query else b"")
-        content = body.content() if body is not None else None
-        patience = self._provided.settings.preview_timeout
-        # A connection that was kept may be closed by the program in this very moment. What may not
-        # be sent twice (RFC 9110 section 9.2.2) gets one of its own.
-        again = content is None and method in IDEMPOTENT
-        for last in (False, True) if again else (True,):
-            async with self._provided.tunnels.http(target, fresh=last) as connection:
-                exchange = http.Exchange(connection, method, patience)
-                try:
-                    try:
-                        await exchange.begin(address, headers, content)
-                    except http.Broken:
-                        if last or not exchange.untouched:
-                            raise
-                        continue
-                    if exchange.status == SWITCHING and scope["type"] == "http":
-                        raise http.Broken("another protocol, which nobody asked for")
-                    yield exchange
-                    return
-                finally:
-                    await exchange.end()
-
-    def _failure(self, request: HTTPConnection, target: Target, error: Exception) -> Response:
+    def failure(self, head: Head, target: Target, error: Exception) -> Response:
         """An answer in the program's place."""
         port = target.port
         match error:
@@ -295,37 +249,38 @@ class Previews:
             case CloudIDEError():
                 return preview_pages.plain(error.status, error.message)
             case http.NoAnswer():
-                seconds = self._provided.settings.preview_timeout
                 status, title = 504, f"The program on port {port} does not answer"
-                sentence = f"It was waited for, {seconds:g} seconds long. Look at its output."
-                return _told(request, status, title, sentence)
+                sentence = f"It was waited for, {self.patience:g} seconds long. Look at its output."
+                return _told(head, status, title, sentence)
             case http.Broken():
                 status, title = 502, f"What listens on port {port} did not answer in HTTP"
                 sentence = "It ended the connection, or speaks another protocol."
-                return _told(request, status, title, sentence)
+                return _told(head, status, title, sentence)
             case _:
                 _log.error("preview.failed", exc_info=error)
                 return preview_pages.plain(500, "The server failed at this; its log says how.")
-        if is_page(request):
+        if is_page(head):
             return preview_pages.waiting(title, sentence, path=WAIT_PATH, status=status)
         return preview_pages.plain(status, f"{title}. {sentence}")
 
     # ── websockets ──────────────────────────────────────────────────────────────────────────────
 
-    async def _socket(self, scope: Scope, receive: Receive, send: Send, target: Target) -> None:
-        connection = HTTPConnection(scope)
+    async def _socket(
+        self, scope: Scope, head: Head, receive: Receive, send: Send, target: Target
+    ) -> None:
         await receive()  # websocket.connect
-        if await self.door.admit(connection, target) is None:
+        if await self.door.admit(head, target) is None:
             await _refuse(send, 401, b"Open this preview from its workspace first.\n")
             return
-        if from_elsewhere(connection, target) and not await self.door.token_user(connection):
+        own_authorization = await self.door.token_user(head) is not None
+        if from_elsewhere(head, target, self.sites) and not own_authorization:
             await _refuse(send, 403, b"Another site may not use this preview.\n")
             return
-        visit = Visit(connection, target)
+        visit = Visit(head, target)
         self._visits.add(visit)
         self._provided.activity.touch(target.workspace, Kind.PREVIEW)
         try:
-            await self._upgrade(connection, receive, send, target, visit)
+            await self._upgrade(HTTPConnection(scope), receive, send, visit, own_authorization)
         finally:
             self._visits.discard(visit)
 
@@ -334,26 +289,25 @@ class Previews:
         connection: HTTPConnection,
         receive: Receive,
         send: Send,
-        target: Target,
         visit: Visit,
+        own_authorization: bool,
     ) -> None:
-        headers = [
-            (name, value)
-            for name, value in await self._request(connection, target)
-            # Compression would have to be undone and done again for the browser.
-            if name != b"sec-websocket-extensions"
-        ]
-        headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+        head, target = visit.head, visit.target
         accepted = False
+        tunnel = None
         try:
-            async with self._asked(connection, target, headers, None) as answer:
-                answered = incoming(answer.headers, self.door.own_cookies)
-                accepted = True
-                if answer.status != SWITCHING:
-                    await _refuse(send, answer.status, b"", answered)
-                    return
-                limit = self._provided.settings.collab_frame_limit
-                await converse(answer, answered, connection, receive, send, visit, limit)
+            tunnel = await self.tunnels.dial(target)
+            handshake = Handshake(tunnel)
+            forwarded = self.forwarded(head, target)
+            answer = await handshake.ask(
+                head, self.own_cookies, own_authorization, forwarded, self.patience
+            )
+            accepted = True
+            if not answer.switching:
+                await _refuse(send, answer.status, b"", answer.headers)
+                return
+            limit = self._provided.settings.collab_frame_limit
+            await converse(answer, connection, receive, send, visit, limit)
         except asyncio.CancelledError:
             if not visit.ended or accepted:
                 raise
@@ -362,12 +316,15 @@ class Previews:
         except Exception as error:
             if accepted:
                 raise
-            failure = self._failure(connection, target, error)
+            failure = self.failure(head, target, error)
             await _refuse(send, failure.status_code, bytes(failure.body))
+        finally:
+            if tunnel is not None:
+                self.tunnels.hang_up(target, tunnel)
 
 
-def _told(request: HTTPConnection, status: int, title: str, sentence: str) -> Response:
-    if is_page(request):
+def _told(head: Head, status: int, title: str, sentence: str) -> Response:
+    if is_page(head):
         return preview_pages.page(status, title, sentence)
     return preview_pages.plain(status, f"{title}. {sentence}")
 

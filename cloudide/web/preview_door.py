@@ -9,22 +9,63 @@ from __future__ import annotations
 import time
 
 import msgspec
-from starlette.datastructures import Headers
-from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from cloudide.errors import NotFound
 from cloudide.identity.accounts import User, digest
-from cloudide.ports.headers import cookies
-from cloudide.ports.sites import Target
+from cloudide.ports.headers import Headers, cookies
+from cloudide.ports.sites import Sites, Target
 from cloudide.ports.visibility import NEEDED
-from cloudide.settings import Settings
-from cloudide.web.access import cookie_name, grant_for
-from cloudide.web.services import services
+from cloudide.web.access import cookie_name, grant_of
+from cloudide.web.services import Services
 
 FRESH_SECONDS = 10.0
 KNOWN_LIMIT = 10_000
 COOKIES_LIMIT = 4  # of our name that are looked at; a sibling site may have set others
 _PREVIEW_COOKIE = "cloudide-preview"
+
+
+class Head:
+    """What a request, or the handshake of a websocket, says before its body.
+
+    `address` is its path and query as they were sent, `client` the address that it came from.
+    Names of headers are lower case.
+    """
+
+    __slots__ = ("_first", "address", "client", "headers", "method", "websocket")
+
+    def __init__(
+        self, method: str, address: bytes, headers: Headers, client: str, *, websocket: bool = False
+    ) -> None:
+        self.method = method
+        self.address = address
+        self.headers = headers
+        self.client = client
+        self.websocket = websocket
+        self._first = dict(reversed(headers))
+
+    @property
+    def size(self) -> int:
+        """Of the headers, in bytes."""
+        return sum([len(name) + len(value) + 4 for name, value in self.headers])
+
+    def get(self, name: bytes) -> str | None:
+        """The first header of that name."""
+        value = self._first.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def head_of(scope: Scope) -> Head:
+    """The head of an ASGI request or websocket."""
+    query = scope["query_string"]
+    client = scope.get("client")
+    return Head(
+        scope.get("method", "GET"),
+        scope["raw_path"] + (b"?" + query if query else b""),
+        list(scope["headers"]),
+        client[0] if client else "",
+        websocket=scope["type"] == "websocket",
+    )
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -35,13 +76,14 @@ class Visitor(msgspec.Struct, frozen=True):
 
 
 class Door:
-    def __init__(self, settings: Settings, secure: bool) -> None:
-        self.cookie = f"__Host-{_PREVIEW_COOKIE}" if secure else _PREVIEW_COOKIE
+    def __init__(self, provided: Services) -> None:
+        self._provided = provided
+        self._secure = provided.sites.secure
+        self.cookie = f"__Host-{_PREVIEW_COOKIE}" if self._secure else _PREVIEW_COOKIE
         # None of these is for the program to read, or to set.
         self.own_cookies = frozenset(
-            {cookie_name(settings), _PREVIEW_COOKIE, f"__Host-{_PREVIEW_COOKIE}"}
+            {cookie_name(provided.settings), _PREVIEW_COOKIE, f"__Host-{_PREVIEW_COOKIE}"}
         )
-        self._secure = secure
         self._changes = 0
         self._known: dict[tuple[Target, str], tuple[tuple[int, int], float, Visitor]] = {}
         self._tokens: dict[str, tuple[int, float, User | None]] = {}
@@ -57,26 +99,47 @@ class Door:
             return f"{line}; Secure; SameSite=None; Partitioned"
         return f"{line}; SameSite=Lax"
 
-    async def admit(self, connection: HTTPConnection, target: Target) -> Visitor | None:
+    async def admit(self, head: Head, target: Target) -> Visitor | None:
         """Who comes, if they may; None for everybody else."""
-        live = services(connection).live
-        for secret in cookies(connection.scope["headers"], self.cookie)[:COOKIES_LIMIT]:
+        live = self._provided.live
+        for secret in cookies(head.headers, self.cookie)[:COOKIES_LIMIT]:
             key = (target, digest(secret))
             if visitor := self._fresh(key, live.revision):
                 return visitor
             # A right that ends while it is looked up was not there.
             revision = live.revision, self._changes
-            if visitor := await self._by_pass(connection, target, secret):
+            if visitor := await self._by_pass(target, secret):
                 return self._keep(key, revision, visitor)
-        user = await self.token_user(connection)
+        user = await self.token_user(head)
         if user is None:
             return None
         key = (target, user.id)
         if visitor := self._fresh(key, live.revision):
             return visitor
         revision = live.revision, self._changes
-        if await self._may(connection, target, user):
+        if await self._may(target, user):
             return self._keep(key, revision, Visitor(user.id, by_token=True))
+        return None
+
+    def knows(self, head: Head, target: Target) -> bool | None:
+        """Whether the Authorization header is ours, of somebody who is known to be admitted; None:
+        that has to be asked of `admit` and `token_user`."""
+        user = None
+        if head.get(b"authorization") is not None:
+            token = _bearer(head)
+            if token:
+                known = self._tokens.get(digest(token))
+                if known is None or known[0] != self._provided.live.revision:
+                    return None
+                if known[1] <= time.monotonic():
+                    return None
+                user = known[2]
+        revision = self._provided.live.revision
+        for secret in cookies(head.headers, self.cookie)[:COOKIES_LIMIT]:
+            if self._fresh((target, digest(secret)), revision):
+                return user is not None
+        if user is not None and self._fresh((target, user.id), revision):
+            return True
         return None
 
     def _fresh(self, key: tuple[Target, str], revision: int) -> Visitor | None:
@@ -93,25 +156,22 @@ class Door:
         self._known[key] = (revision, time.monotonic() + FRESH_SECONDS, visitor)
         return visitor
 
-    async def token_user(self, connection: HTTPConnection) -> User | None:
+    async def token_user(self, head: Head) -> User | None:
         """Whose API token the Authorization header is; None: the header is not ours."""
-        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = _bearer(head)
+        if not token:
             return None
-        provided = services(connection)
-        key, revision, now = digest(token.strip()), provided.live.revision, time.monotonic()
+        key, revision, now = digest(token), self._provided.live.revision, time.monotonic()
         if (known := self._tokens.get(key)) and known[0] == revision and known[1] > now:
             return known[2]
-        user = await provided.accounts.by_token(token.strip())
+        user = await self._provided.accounts.by_token(token)
         if len(self._tokens) >= KNOWN_LIMIT:
             self._tokens.clear()
         self._tokens[key] = (revision, now + FRESH_SECONDS, user)
         return user
 
-    async def _by_pass(
-        self, connection: HTTPConnection, target: Target, secret: str
-    ) -> Visitor | None:
-        provided = services(connection)
+    async def _by_pass(self, target: Target, secret: str) -> Visitor | None:
+        provided = self._provided
         found = await provided.passes.find(target, secret)
         if found is None:
             return None
@@ -119,52 +179,56 @@ class Door:
             sharing = provided.visibilities.get(target.workspace, target.port)
             return Visitor("") if sharing.opens(found.link) else None
         user = await provided.accounts.get(found.user)
-        if user is None or not await self._may(connection, target, user):
+        if user is None or not await self._may(target, user):
             return None
         return Visitor(user.id)
 
-    async def _may(self, connection: HTTPConnection, target: Target, user: User) -> bool:
+    async def _may(self, target: Target, user: User) -> bool:
         try:
-            grant = await grant_for(connection, user, target.workspace)
+            grant = await grant_of(self._provided, user, target.workspace)
         except NotFound:
             return False
-        sharing = services(connection).visibilities.get(target.workspace, target.port)
+        sharing = self._provided.visibilities.get(target.workspace, target.port)
         return grant.allows(NEEDED[sharing.visibility])
 
 
-def is_page(connection: HTTPConnection) -> bool:
+def is_page(head: Head) -> bool:
     """Whether a person is to read the answer: a document at the top of a tab."""
-    headers = connection.headers
     return (
-        connection.scope.get("method") in ("GET", "HEAD")
-        and "text/html" in headers.get("accept", "")
-        and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        head.method in ("GET", "HEAD")
+        and not head.websocket
+        and "text/html" in (head.get(b"accept") or "")
+        and head.get(b"sec-fetch-mode") in (None, "navigate")
     )
 
 
-def from_elsewhere(connection: HTTPConnection, target: Target) -> bool:
+def from_elsewhere(head: Head, target: Target, sites: Sites) -> bool:
     """Whether another site makes a browser send this (cross-site request forgery).
 
     The previews of one workspace may use one another. Other workspaces' previews are other sites,
     though a browser may count them as the same and send them the cookie.
     """
-    headers, sites = connection.headers, services(connection).sites
-    fetched = headers.get("sec-fetch-site")
-    origin = headers.get("origin")
-    if connection.scope["type"] == "http" and fetched in ("same-origin", "none"):
+    fetched = head.get(b"sec-fetch-site")
+    origin = head.get(b"origin")
+    if not head.websocket and fetched in ("same-origin", "none"):
         return False  # a browser says so itself; a page with no referrer has no origin either
     if origin is not None:
         return not sites.sibling(target, origin)
     if fetched is None:
         return False  # no browser, or one that would have said its origin were it to be feared
-    top = (
-        headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-    )
-    if top and connection.scope.get("method") in ("GET", "HEAD"):
+    top = head.get(b"sec-fetch-mode") == "navigate" and head.get(b"sec-fetch-dest") == "document"
+    if top and not head.websocket and head.method in ("GET", "HEAD"):
         return False  # somebody followed a link
-    return not sites.sibling(target, _origin_of(headers))
+    return not sites.sibling(target, _referrer(head))
 
 
-def _origin_of(headers: Headers) -> str:
-    scheme, separator, rest = headers.get("referer", "").partition("://")
+def _referrer(head: Head) -> str:
+    """The origin of the page that a request comes from."""
+    scheme, separator, rest = (head.get(b"referer") or "").partition("://")
     return f"{scheme}{separator}{rest.partition('/')[0]}"
+
+
+def _bearer(head: Head) -> str:
+    """The token of RFC 6750 in the Authorization header, be it whose it may; "" without one."""
+    scheme, _, token = (head.get(b"authorization") or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -18,13 +18,18 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from cloudide.errors import NotSignedIn
-from cloudide.ports import http
-from cloudide.ports.headers import Headers
+from cloudide.agents.tunnels import Connection, Tunnel
+from cloudide.errors import AgentUnavailable, NotSignedIn
+from cloudide.ports.headers import Headers, incoming, outgoing
+from cloudide.ports.http import Broken, Exchange, NoAnswer, head_of
+from cloudide.web.preview_door import Head
 
 CLOSE_SECONDS = 2.0  # the program has to answer a close frame
 _ABNORMAL = {1005, 1006, 1015}  # never sent (RFC 6455 section 7.4.1)
-_HANDSHAKE = {b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"}
+_SUBPROTOCOL = b"sec-websocket-protocol"
+_HANDSHAKE = {b"sec-websocket-accept", _SUBPROTOCOL, b"sec-websocket-extensions"}
+# A handshake has no body (RFC 6455 section 4.1), whatever it says of one.
+_NOT_ASKED = {b"sec-websocket-extensions", b"content-length", b"transfer-encoding"}
 
 
 class Endable(Protocol):
@@ -33,9 +38,85 @@ class Endable(Protocol):
     def resumed(self) -> None: ...
 
 
+class Answer:
+    """The program's answer to a handshake; `rest` is what came right behind it."""
+
+    def __init__(self, exchange: Exchange, headers: Headers, own: Headers) -> None:
+        self.status = exchange.status
+        self.switching = exchange.switching
+        self.headers = headers  # as the browser gets them
+        self.tunnel = exchange.tunnel
+        self.protocol = next(
+            (value.decode("latin-1").strip() for name, value in own if name == _SUBPROTOCOL), None
+        )
+        self.rest = b""
+
+
+class Handshake:
+    """Asks a program for a websocket."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self._answer: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        self._rest = b""
+
+    async def ask(
+        self,
+        head: Head,
+        own_cookies: frozenset[str],
+        own_authorization: bool,
+        forwarded: Headers,
+        patience: float,
+    ) -> Answer:
+        """Send the handshake on and wait for its answer, for `patience` seconds.
+
+        Raises:
+            InvalidInput: it is no request. Broken, NoAnswer: there is no answer.
+        """
+        headers = outgoing(
+            head.headers,
+            own_cookies=own_cookies,
+            own_authorization=own_authorization,
+            forwarded=forwarded,
+        )
+        # Compression would have to be undone and done again for the browser.
+        headers = [pair for pair in headers if pair[0] not in _NOT_ASKED]
+        headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+        exchange = Exchange(self._tunnel, self, "GET")
+        exchange.begin(head_of("GET", head.address, headers), body=False, chunked=False)
+        try:
+            async with asyncio.timeout(patience):
+                await self._answer
+        except TimeoutError as error:
+            raise NoAnswer from error
+        answer = Answer(exchange, incoming(exchange.headers, own_cookies), exchange.headers)
+        answer.rest = self._rest
+        return answer
+
+    def answered(self, exchange: Exchange) -> None:
+        if not self._answer.done():
+            self._answer.set_result(exchange)
+        self._tunnel.pause_reading()
+
+    def body(self, data: bytes) -> None:
+        self._rest += data  # of one read: nothing more is read for now
+
+    def complete(self) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(Broken("the connection ended"))
+
+    def failed(self, error: Broken) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
+
+    def pause_asking(self) -> None:
+        """A handshake is short."""
+
+    def resume_asking(self) -> None: ...
+
+
 async def converse(
-    answer: http.Exchange,
-    headers: Headers,
+    answer: Answer,
     connection: HTTPConnection,
     receive: Receive,
     send: Send,
@@ -46,12 +127,12 @@ async def converse(
 
     `limit` is in bytes of a message.
     """
-    chosen = _subprotocol(answer, connection)
+    offered = connection.scope.get("subprotocols", [])
     await send(
         {
             "type": "websocket.accept",
-            "subprotocol": chosen,
-            "headers": [pair for pair in headers if pair[0] not in _HANDSHAKE],
+            "subprotocol": answer.protocol if answer.protocol in offered else None,
+            "headers": [pair for pair in answer.headers if pair[0] not in _HANDSHAKE],
         }
     )
     program = _Program(answer, limit)
@@ -82,9 +163,9 @@ async def converse(
 class _Program:
     """Our connection to the program: a client of RFC 6455 without I/O, and the tunnel."""
 
-    def __init__(self, answer: http.Exchange, limit: int) -> None:
+    def __init__(self, answer: Answer, limit: int) -> None:
         self.protocol = ClientProtocol(parse_uri("ws://program/"), state=State.OPEN, max_size=limit)
-        self._connection = answer.connection
+        self._connection = Connection(answer.tunnel)
         self._rest = answer.rest
         self._writing = asyncio.Lock()
 
@@ -114,7 +195,7 @@ class _Program:
 async def _to_program(receive: Receive, program: _Program) -> None:
     protocol = program.protocol
     # A message may come just when the program has closed.
-    with suppress(http.Broken, ConnectionClosed, InvalidState):
+    with suppress(AgentUnavailable, ConnectionClosed, InvalidState):
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
@@ -161,20 +242,10 @@ async def _to_browser(program: _Program, send: Send) -> tuple[int, str]:
                         await send({"type": "websocket.send", "text": data.decode()})
                     else:
                         await send({"type": "websocket.send", "bytes": data})
-    except http.Broken:
+    except AgentUnavailable:
         return cut
     except UnicodeDecodeError:
         return CloseCode.INVALID_DATA, "A text message is not UTF-8."
     if (sent := program.protocol.close_sent) is not None and sent.code not in _ABNORMAL:
         return sent.code, sent.reason  # the program broke the protocol, or a limit
     return cut
-
-
-def _subprotocol(answer: http.Exchange, connection: HTTPConnection) -> str | None:
-    """What the program has chosen of what the browser offered."""
-    for name, value in answer.headers:
-        if name.lower() == b"sec-websocket-protocol":
-            chosen = value.decode("latin-1").strip()
-            if chosen in connection.scope.get("subprotocols", []):
-                return chosen
-    return None

@@ -1,20 +1,18 @@
-"""One request or socket of a preview under way: its end when the right to it ends, and its body."""
+"""One socket of a preview under way, which ends when the right to it does."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
 from cloudide.ports.sites import Target
+from cloudide.web.preview_door import Head
 
 
 class Visit:
-    """One request or socket under way, which ends when the right to it does."""
+    """One socket under way; the task that makes it carries it."""
 
-    def __init__(self, connection: HTTPConnection, target: Target) -> None:
-        self.connection = connection
+    def __init__(self, head: Head, target: Target) -> None:
+        self.head = head
         self.target = target
         self.ended = False  # by `end`
         self._task = asyncio.current_task()
@@ -29,42 +27,3 @@ class Visit:
         """The cancellation has arrived, and what it was for is done."""
         if self._task is not None:
             self._task.uncancel()
-
-
-class Body:
-    """A request's body as it comes, and after it the news that the client went away."""
-
-    def __init__(self, request: Request, visit: Visit) -> None:
-        self._request = request
-        self._visit = visit
-        self._watching: asyncio.Task[None] | None = None
-
-    def content(self) -> AsyncIterator[bytes] | None:
-        headers = self._request.headers
-        if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-            return self._chunks()
-        self._watch()
-        return None
-
-    async def close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._request.stream():
-                if chunk:
-                    yield chunk
-        except ClientDisconnect:
-            self._visit.end()
-            raise
-        self._watch()
-
-    def _watch(self) -> None:
-        self._watching = asyncio.create_task(self._until_gone())
-
-    async def _until_gone(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self._visit.end()

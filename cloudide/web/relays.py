@@ -110,20 +110,18 @@ def relay(work: Work) -> Callable[[WebSocket], Awaitable[None]]:
 async def tunnel(websocket: WebSocket) -> None:
     """Bytes to and from a port, until both directions have ended."""
     target = target_of(websocket)
-    async with services(websocket).tunnels.connect(target.workspace, target.port) as stream:
+    async with services(websocket).tunnels.connect(target.workspace, target.port) as connection:
 
         async def there() -> None:
             while isinstance(frame := await _receive(websocket, Kind.FORWARD), bytes):
-                await stream.send_all(frame)
+                await connection.write(frame)
             _decode(_eof, frame)
-            await stream.send(Eof())
+            connection.write_eof()
 
         async def back() -> None:
-            while isinstance(message := await stream.recv(), bytes):
-                await websocket.send_bytes(message)
+            while data := await connection.read():
+                await websocket.send_bytes(data)
                 services(websocket).activity.touch(target.workspace, Kind.FORWARD)
-            if not isinstance(message, Eof):
-                raise AgentUnavailable("The workspace's agent sent a malformed message.")
             await websocket.send_text(_EOF)
 
         await _both(there(), back())

@@ -10,9 +10,9 @@ from contextlib import closing
 import pytest
 from linked import TIMEOUT, Linked
 
-from cloudide.agents import Stream
+from cloudide.agents.tunnels import Connection
 from cloudide.errors import AgentUnavailable, InvalidInput, NotFound
-from cloudide.protocol.agent import CHUNK, Eof, Port
+from cloudide.protocol.agent import CHUNK, Port
 
 
 def listen(host: str = "127.0.0.1", family: int = socket.AF_INET) -> socket.socket:
@@ -69,13 +69,16 @@ async def test_an_address_that_a_tunnel_cannot_reach_is_not_told(link: Linked) -
 # ── tunnels ─────────────────────────────────────────────────────────────────────────────────────
 
 
-async def received(stream: Stream) -> bytes:
+async def tunnel(link: Linked, server: asyncio.Server) -> Connection:
+    return Connection(await link.agent.tunnel(server.sockets[0].getsockname()[1]))
+
+
+async def received(connection: Connection) -> bytes:
     """All bytes to the end that the other side said."""
     data = b""
     async with asyncio.timeout(TIMEOUT):
-        while isinstance(message := await stream.recv(), bytes):
-            data += message
-    assert isinstance(message, Eof)
+        while chunk := await connection.read():
+            data += chunk
     return data
 
 
@@ -86,11 +89,11 @@ async def test_a_tunnel_can_be_closed_in_one_direction(link: Linked, host: str) 
         writer.close()
 
     async with await asyncio.start_server(reverse, host, 0) as server:
-        stream = await link.agent.tunnel(server.sockets[0].getsockname()[1])
+        connection = await tunnel(link, server)
         data = os.urandom(3 * CHUNK + 17)
-        await stream.send_all(data)
-        await stream.send(Eof())
-        assert await received(stream) == data[::-1]
+        await connection.write(data)
+        connection.write_eof()
+        assert await received(connection) == data[::-1]
 
 
 async def test_the_other_direction_stays_open_when_the_port_ends_first(link: Linked) -> None:
@@ -103,10 +106,10 @@ async def test_the_other_direction_stays_open_when_the_port_ends_first(link: Lin
         writer.close()
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
-        stream = await link.agent.tunnel(server.sockets[0].getsockname()[1])
-        assert await received(stream) == b"first"
-        await stream.send(b"afterwards")
-        await stream.send(Eof())
+        connection = await tunnel(link, server)
+        assert await received(connection) == b"first"
+        await connection.write(b"afterwards")
+        connection.write_eof()
         assert await asyncio.wait_for(got, TIMEOUT) == b"afterwards"
 
 
@@ -119,10 +122,10 @@ async def test_a_connection_that_breaks_is_no_end(link: Linked) -> None:
         writer.transport.abort()
 
     async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
-        stream = await link.agent.tunnel(server.sockets[0].getsockname()[1])
-        await stream.send(b"x")
+        connection = await tunnel(link, server)
+        await connection.write(b"x")
         with pytest.raises(AgentUnavailable):
-            await received(stream)
+            await received(connection)
 
 
 async def test_a_reader_that_stops_holds_the_program_back(link: Linked) -> None:
@@ -132,7 +135,6 @@ async def test_a_reader_that_stops_holds_the_program_back(link: Linked) -> None:
     async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
         writer.transport.set_write_buffer_limits(0)
-        connection: socket.socket = writer.get_extra_info("socket")
         while True:
             writer.write(b"x" * CHUNK)
             written += CHUNK
@@ -142,15 +144,14 @@ async def test_a_reader_that_stops_holds_the_program_back(link: Linked) -> None:
                 full.set()
                 break
         await reader.read()
-        assert connection is not None
         writer.transport.abort()
 
     async with await asyncio.start_server(pour, "127.0.0.1", 0) as server:
-        stream = await link.agent.tunnel(server.sockets[0].getsockname()[1])
+        connection = await tunnel(link, server)
         async with asyncio.timeout(TIMEOUT):
             await full.wait()
         assert written < 64 * 1024 * 1024
-        await stream.close()
+        connection.close()
 
 
 async def test_a_port_where_nothing_listens(link: Linked) -> None:

@@ -36,8 +36,9 @@ async def test_the_directory_is_for_any_user_and_its_parent_for_none(tmp_path: P
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert stat.S_IMODE(path.stat().st_mode) == 0o755
         assert stat.S_IMODE((path / "token").stat().st_mode) == 0o444
-        assert stat.S_IMODE((path / "agent.sock").stat().st_mode) == 0o666
-        assert sorted(os.listdir(path)) == ["agent.sock", "token"]
+        for name in ("agent.sock", "tunnel.sock"):
+            assert stat.S_IMODE((path / name).stat().st_mode) == 0o666
+        assert sorted(os.listdir(path)) == ["agent.sock", "token", "tunnel.sock"]
         assert await agents.listen("one") == path
         await agents.forget("one")
         assert not path.exists()

@@ -80,20 +80,18 @@ async def test_a_workspace_has_a_limited_number_of_tunnels(
 
     async with await asyncio.start_server(hold, "127.0.0.1", 0) as server:
         target = Target(server.sockets[0].getsockname()[1], "one")
-        async with tunnels.http(target) as kept:
-            kept.reusable = True
+        kept = await tunnels.dial(target)
+        tunnels.keep(target, kept)
         async with tunnels.connect("one", target.port), tunnels.connect("one", target.port):
-            async with tunnels.http(target) as again:
-                assert again is kept
-                with pytest.raises(TooMany):
-                    async with tunnels.connect("one", target.port):
-                        pass
-                again.reusable = True
+            assert tunnels.take(target) is kept
+            with pytest.raises(TooMany):
+                await tunnels.dial(target)
+            tunnels.keep(target, kept)
             # An idle connection makes room for one that is asked for.
             async with tunnels.connect("one", target.port):
                 pass
+            assert tunnels.take(target) is None
     with pytest.raises(NotFound):
-        async with tunnels.connect("one", target.port):
-            pass
+        await tunnels.dial(target)
     await tunnels.close()
     assert not tunnels._open

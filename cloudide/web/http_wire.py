@@ -1,0 +1,182 @@
+"""The HTTP connection itself: uvicorn's protocol class, with a way past ASGI for previews.
+
+ASGI decides who may, which can take the database. A request of somebody who is known already never
+gets there: it is passed on as soon as its headers are parsed. Any other request to a preview whose
+answer is the program's is *taken over* from ASGI, with what has come of its body. `wire` has the
+same for websockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from cloudide.ports.headers import Headers
+from cloudide.ports.sites import Target
+from cloudide.web.preview_door import Head
+from cloudide.web.preview_passage import Host, Passage
+
+EXTENSION = "cloudide.http"  # in the ASGI scope's `extensions`
+
+
+class Previews(Host, Protocol):
+    """Decides, without waiting for anything, what may go past ASGI."""
+
+    def site(self, hosts: list[bytes]) -> Target | None:
+        """The preview that the Host headers of a request name, if they do."""
+
+    def known(self, head: Head, target: Target) -> bool | None:
+        """Whether the Authorization header is ours, of a request that is for the program and
+        admitted; None: ASGI has to see it."""
+
+
+class HttpWire(HttpToolsProtocol):
+    """One connection of a browser; a `Wire` of the passages on it, one after the other."""
+
+    def __init__(self, previews: Previews, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._previews = previews
+        self._passage: Passage | None = None  # the one under way
+
+    # ── from the parser and the transport ───────────────────────────────────────────────────────
+
+    def on_headers_complete(self) -> None:
+        passage = self._direct()
+        if passage is not None:
+            self.cycle = self._passage = passage  # pyright: ignore[reportAttributeAccessIssue]
+            passage.start()
+            return
+        super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            handover = Handover(self, self.cycle)
+            self.scope["extensions"] = {EXTENSION: handover}  # pyright: ignore
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, Passage):
+            self.cycle.feed(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if isinstance(self.cycle, Passage):
+            self.cycle.feed_end()
+        else:
+            super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._passage is not None:
+            self._passage.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._passage is not None:
+            self._passage.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.lost()
+        super().connection_lost(exc)
+
+    # ── a passage's wire ────────────────────────────────────────────────────────────────────────
+
+    @property
+    def congested(self) -> bool:
+        return self.flow.write_paused
+
+    def hold_back(self) -> None:
+        self.flow.pause_reading()
+
+    def go_on(self) -> None:
+        if not self.pipeline and not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def default_headers(self) -> Headers:
+        return self.server_state.default_headers
+
+    def passed(self, passage: Passage) -> None:
+        self._passage = None
+        if not passage.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def take(self, cycle: RequestResponseCycle, passage: Passage) -> None:
+        """Let `passage` go on with what was a request to the ASGI application."""
+        if cycle.disconnected:
+            return
+        # uvicorn asks whether the application has answered: that is no longer its matter.
+        cycle.response_started = cycle.response_complete = True
+        if self.cycle is cycle:
+            self.cycle = passage  # pyright: ignore[reportAttributeAccessIssue]
+        self._passage = passage
+        passage.start(bytes(cycle.body), whole=not cycle.more_body)
+
+    def _direct(self) -> Passage | None:
+        """The passage of the request whose headers have come, if it need not be waited for."""
+        busy = self._passage is not None or self.pipeline
+        if busy or (self.cycle is not None and not self.cycle.response_complete):
+            return None  # a pipelined request waits for its turn
+        target = self._previews.site([value for name, value in self.headers if name == b"host"])
+        parser, url = self.parser, self.url
+        if (
+            target is None
+            or parser is None
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+            or not url.startswith(b"/")
+            or url.startswith(b"//")
+            or b"#" in url
+        ):
+            return None
+        client = self.client[0] if self.client else ""
+        head = Head(parser.get_method().decode("ascii"), url, self.headers, client)
+        own_authorization = self._previews.known(head, target)
+        if own_authorization is None:
+            return None
+        return Passage(
+            self._previews,
+            self,
+            head,
+            target,
+            own_authorization=own_authorization,
+            keep_alive=parser.should_keep_alive(),
+            chunks=True,
+            expects=self.expect_100_continue,
+        )
+
+
+class Handover:
+    """A request that ASGI has, for `Previews` to take it over."""
+
+    def __init__(self, wire: HttpWire, cycle: RequestResponseCycle) -> None:
+        self._wire = wire
+        self._cycle = cycle
+
+    def take(
+        self, previews: Host, scope: Scope, head: Head, target: Target, *, own_authorization: bool
+    ) -> None:
+        """Pass it on to the program; ASGI has nothing more to do with it."""
+        passage = Passage(
+            previews,
+            self._wire,
+            head,
+            target,
+            own_authorization=own_authorization,
+            keep_alive=self._cycle.keep_alive,
+            chunks=scope["http_version"] == "1.1",
+            expects=self._cycle.waiting_for_100_continue,
+        )
+        self._wire.take(self._cycle, passage)
+
+
+def http_protocol(previews: Previews) -> Callable[..., HttpWire]:
+    """What uvicorn is to make of each connection (`http` of its configuration)."""
+
+    def make(*arguments: Any, **options: Any) -> HttpWire:
+        return HttpWire(previews, *arguments, **options)
+
+    return make
