@@ -6,6 +6,8 @@ repetition are kept. See RFC 9110 section 7.6.1 for the headers that end at each
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cloudide.errors import InvalidInput
 
 Headers = list[tuple[bytes, bytes]]
@@ -114,6 +116,7 @@ def _named_by_connection(headers: Headers) -> set[bytes]:
     return named - _NEEDED if named else named
 
 
+@lru_cache(1024)  # a browser sends the same ones again and again
 def _without_cookies(line: bytes, names: frozenset[str]) -> bytes:
     pairs = [pair.strip() for pair in line.split(b";")]
     return b"; ".join(

@@ -35,8 +35,9 @@ class NoAnswer(Exception):
 class Asker(Protocol):
     """Who asked, and is told what comes of it. Nothing here may block."""
 
-    def answered(self, exchange: Exchange) -> None:
-        """The head of the answer is there: `status`, `headers`, `length`, `switching`."""
+    def answered(self, exchange: Exchange, data: bytes) -> None:
+        """The head of the answer is there (`status`, `headers`, `length`, `switching`), and `data`
+        of its body."""
 
     def body(self, data: bytes) -> None:
         """Of the answer; or what came of another protocol behind a 101."""
@@ -87,7 +88,7 @@ class Exchange:
         self.length = -1
         self.chunked = False  # the body of the request
         self._method = method
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._head_size = 0  # bytes since the last ones of a body
         self._chunks: list[bytes] = []
         self._left = 0  # bytes of the body that are passed on without being parsed
@@ -118,9 +119,10 @@ class Exchange:
             if self.chunked:
                 self.tunnel.write(b"0\r\n\r\n")
 
-    @property
-    def reusable(self) -> bool:
-        """Whether nothing was left half-way, and the tunnel may be used again."""
+    def release(self) -> bool:
+        """Let go of the tunnel. Whether nothing was left half-way, and it may be used again."""
+        self.tunnel.hold(None)
+        self._parser = None  # which holds this
         return self._sent and self._complete and self._keep and not self.tunnel.stale
 
     @property
@@ -143,16 +145,17 @@ class Exchange:
             self.asker.body(data)
             return
         self._head_size += len(data)
+        parser = self._parser
+        if parser is None:
+            return  # released
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if not self.switching:
                 self._fail("another protocol, which nobody asked for")
                 return
             self._told = True
-            self.asker.answered(self)
-            if rest := data[upgrade.args[0] :]:
-                self.asker.body(rest)
+            self.asker.answered(self, data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
             if not self._complete:
@@ -186,12 +189,13 @@ class Exchange:
         self.asker.resume_asking()
 
     def _tell(self) -> None:
+        chunks, self._chunks = self._chunks, []
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if not self._told:
             self._told = True
-            self.asker.answered(self)
-        for chunk in self._chunks:
-            self.asker.body(chunk)
-        self._chunks.clear()
+            self.asker.answered(self, data)
+        elif data:
+            self.asker.body(data)
         if self._complete:
             self.asker.complete()
 
@@ -227,9 +231,10 @@ class Exchange:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._begun:
+        parser = self._parser
+        if self._begun or parser is None:
             return
-        self.status = self._parser.get_status_code()
+        self.status = parser.get_status_code()
         if self.status < 200 and self.status != _SWITCHING:
             return  # informational; the answer is still to come
         self._begun = True
@@ -239,7 +244,7 @@ class Exchange:
         ]
         if codings not in ([], [b"chunked"]) or (codings and lengths):
             raise Broken(f"transfer coding {codings}")
-        self._keep = self._parser.should_keep_alive()
+        self._keep = parser.should_keep_alive()
         if self._method == "HEAD" or self.status in _BODILESS:
             # A length that is told here is that of what a GET would bring.
             self.length = 0

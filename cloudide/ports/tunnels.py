@@ -86,7 +86,6 @@ class Tunnels(Listener):
         if len(idle) >= IDLE_LIMIT:
             self.hang_up(target, tunnel)
             return
-        tunnel.hold(None)
         tunnel.resume_reading()
         idle.append((tunnel, asyncio.get_running_loop().time() + IDLE_SECONDS))
         self._expire_later()

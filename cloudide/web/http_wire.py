@@ -40,6 +40,7 @@ class HttpWire(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._previews = previews
         self._passage: Passage | None = None  # the one under way
+        self._idle_since = 0.0  # by the loop's clock; 0: it is at work
 
     # ── from the parser and the transport ───────────────────────────────────────────────────────
 
@@ -80,7 +81,43 @@ class HttpWire(HttpToolsProtocol):
         passage, self._passage = self._passage, None
         if passage is not None:
             passage.lost()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         super().connection_lost(exc)
+
+    # ── connections that nobody uses: one timer each, not one for each request ──────────────────
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = 0.0
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._time_idleness(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if not self._idle_since:
+            return  # the answer that is under way begins it anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._time_idleness(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _time_idleness(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
 
     # ── a passage's wire ────────────────────────────────────────────────────────────────────────
 

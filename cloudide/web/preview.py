@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import lru_cache
 from types import TracebackType
 from urllib.parse import parse_qs, quote
 
@@ -39,6 +40,7 @@ _log = structlog.get_logger(__name__)
 HEADERS_LIMIT = 64 * 1024  # bytes of a request's headers
 WAIT_SECONDS = 25.0  # one question of a page that waits
 RECHECK_SECONDS = 30.0  # links expire without anybody's doing
+LOOKS = 8  # for answers that are overdue, in the time that they have
 ADMISSIONS = 3  # tries to let somebody in while rights are being changed
 REFUSED_METHODS = {"CONNECT", "TRACE"}  # a tunnel of the client's own; our headers read back
 LINK_LIMIT = 256  # bytes of a link's secret
@@ -54,10 +56,14 @@ class Previews:
         self.tunnels = provided.tunnels
         self.own_cookies = self.door.own_cookies
         self.patience = provided.settings.preview_timeout
+        # Of these few there are many requests.
+        self._site = lru_cache(1024)(lambda host: self.sites.parse([host.decode("latin-1")]))
+        self._forwarded = lru_cache(1024)(self._forwarded_by)
         self._provided = provided
         self._visits: set[Visit | Passage] = set()
         self._recheck = asyncio.Event()
         self._rechecking: asyncio.Task[None] | None = None
+        self._looking: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Previews:
         self._provided.live.on_revoke = self._recheck.set
@@ -72,6 +78,8 @@ class Previews:
         trace: TracebackType | None,
     ) -> None:
         assert self._rechecking is not None
+        if self._looking is not None:
+            self._looking.cancel()
         self._rechecking.cancel()
         await asyncio.gather(self._rechecking, return_exceptions=True)
 
@@ -94,7 +102,7 @@ class Previews:
     # ── who may ─────────────────────────────────────────────────────────────────────────────────
 
     def site(self, hosts: list[bytes]) -> Target | None:
-        return self.sites.parse([each.decode("latin-1") for each in hosts])
+        return self._site(hosts[0]) if len(hosts) == 1 else None
 
     def known(self, head: Head, target: Target) -> bool | None:
         if (
@@ -223,15 +231,34 @@ class Previews:
 
     def began(self, passage: Passage) -> None:
         self._visits.add(passage)
+        if self._looking is None:
+            self._look_later()
         self._provided.activity.touch(passage.target.workspace, Kind.PREVIEW)
 
     def over(self, passage: Passage) -> None:
         self._visits.discard(passage)
 
+    def _look_later(self) -> None:
+        # One timer for all: most answers come long before it, and need none of their own.
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(self.patience / LOOKS, self._look_for_overdue)
+
+    def _look_for_overdue(self) -> None:
+        self._looking = None
+        now = asyncio.get_running_loop().time()
+        for visit in [*self._visits]:
+            if isinstance(visit, Passage):
+                visit.look(now)
+        if self._visits:
+            self._look_later()
+
     def forwarded(self, head: Head, target: Target) -> Headers:
         """What the program is told of how a request came here."""
+        return self._forwarded(head.client, target)
+
+    def _forwarded_by(self, client: str, target: Target) -> Headers:
         return [
-            (b"x-forwarded-for", head.client.encode()),
+            (b"x-forwarded-for", client.encode()),
             (b"x-forwarded-host", self.sites.origin(target).partition("://")[2].encode()),
             (b"x-forwarded-proto", self.sites.scheme.encode()),
         ]

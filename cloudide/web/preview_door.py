@@ -7,6 +7,7 @@ when any right ends (`LiveSockets.revision`) or a port is shared differently.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 import msgspec
 from starlette.types import Scope
@@ -23,6 +24,7 @@ FRESH_SECONDS = 10.0
 KNOWN_LIMIT = 10_000
 COOKIES_LIMIT = 4  # of our name that are looked at; a sibling site may have set others
 _PREVIEW_COOKIE = "cloudide-preview"
+_digest = lru_cache(1024)(digest)
 
 
 class Head:
@@ -85,6 +87,7 @@ class Door:
             {cookie_name(provided.settings), _PREVIEW_COOKIE, f"__Host-{_PREVIEW_COOKIE}"}
         )
         self._changes = 0
+        self._digests = lru_cache(1024)(self._digests_of)
         self._known: dict[tuple[Target, str], tuple[tuple[int, int], float, Visitor]] = {}
         self._tokens: dict[str, tuple[int, float, User | None]] = {}
 
@@ -128,19 +131,26 @@ class Door:
         if head.get(b"authorization") is not None:
             token = _bearer(head)
             if token:
-                known = self._tokens.get(digest(token))
+                known = self._tokens.get(_digest(token))
                 if known is None or known[0] != self._provided.live.revision:
                     return None
                 if known[1] <= time.monotonic():
                     return None
                 user = known[2]
         revision = self._provided.live.revision
-        for secret in cookies(head.headers, self.cookie)[:COOKIES_LIMIT]:
-            if self._fresh((target, digest(secret)), revision):
-                return user is not None
+        for name, line in head.headers:
+            if name == b"cookie":
+                for key in self._digests(line):
+                    if self._fresh((target, key), revision):
+                        return user is not None
         if user is not None and self._fresh((target, user.id), revision):
             return True
         return None
+
+    def _digests_of(self, line: bytes) -> list[str]:
+        """What the passes in a Cookie header are known by."""
+        passes = cookies([(b"cookie", line)], self.cookie)[:COOKIES_LIMIT]
+        return [digest(each) for each in passes]
 
     def _fresh(self, key: tuple[Target, str], revision: int) -> Visitor | None:
         known = self._known.get(key)

@@ -102,7 +102,6 @@ class Passage:
         self._again = False  # it may be sent twice
         self._kept = False  # the tunnel was used before
         self._dialling: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._progress = 0.0  # when something of the request was last sent, by the loop's clock
         self._loop = asyncio.get_running_loop()
         self._answered = False
@@ -203,7 +202,6 @@ class Passage:
         exchange = self._exchange = Exchange(tunnel, self, head.method)
         chunked = self._sized and head.get(b"content-length") is None
         self._progress = self._loop.time()
-        self._timer = self._loop.call_later(self._host.patience, self._look)
         exchange.begin(data, body=self._sized, chunked=chunked)
         if self._wire.congested:
             tunnel.pause_reading()
@@ -217,21 +215,18 @@ class Passage:
         if self._whole:
             exchange.finish()
 
-    def _look(self) -> None:
-        """Whether it was waited long enough for the answer."""
-        left = self._progress + self._host.patience - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
-        else:
+    def look(self, now: float) -> None:
+        """Give up if the answer is overdue; `now` is by the loop's clock."""
+        waits = self._exchange is not None and not self._answered
+        if waits and now - self._progress >= self._host.patience:
             self._fail(NoAnswer())
 
     # ── from the program ────────────────────────────────────────────────────────────────────────
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, exchange: Exchange, data: bytes) -> None:
         if exchange.switching:
             self._fail(Broken("another protocol, which nobody asked for"))
             return
-        self._still()
         headers = incoming(exchange.headers, self._host.own_cookies)
         if exchange.status == 204:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
@@ -240,16 +235,16 @@ class Passage:
             self.keep_alive = self.keep_alive and self._chunks
             if self._chunked:
                 headers.append((b"transfer-encoding", b"chunked"))
-        self._write_head(exchange.status, headers)
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._write_head(exchange.status, headers, data)
 
     def body(self, data: bytes) -> None:
         if self.response_complete:
             return
         transport = self._wire.transport
         if self._chunked:
-            transport.write(b"%x\r\n" % len(data))
-            transport.write(data)
-            transport.write(b"\r\n")
+            transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
         else:
             transport.write(data)
 
@@ -263,8 +258,8 @@ class Passage:
     def failed(self, error: Broken) -> None:
         exchange = self._exchange
         if self._kept and exchange is not None and exchange.untouched:
+            self._exchange = None
             self._hang_up()
-            self._still()
             self._dialling = self._loop.create_task(self._dial())
         else:
             self._fail(error)
@@ -297,18 +292,17 @@ class Passage:
             body = response.body
         else:
             body = b""
-        self._write_head(response.status_code, [*response.raw_headers])
-        self._wire.transport.write(body)
+        self._write_head(response.status_code, [*response.raw_headers], body)
         self._done()
 
-    def _write_head(self, status: int, headers: Headers) -> None:
+    def _write_head(self, status: int, headers: Headers, data: bytes) -> None:
+        """Write the head of the answer, and `data` behind it."""
         self._answered = True
         if not self.keep_alive:
             headers.append((b"connection", b"close"))
-        self._wire.transport.write(
-            b"HTTP/1.1 %d %b\r\n%b\r\n"
-            % (status, _REASONS.get(status, b""), lines(self._wire.default_headers() + headers))
-        )
+        block = lines(self._wire.default_headers() + headers)
+        reason = _REASONS.get(status, b"")
+        self._wire.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, reason, block, data))
 
     def _done(self) -> None:
         self._finish()
@@ -320,22 +314,16 @@ class Passage:
             return
         self.response_complete = True
         self._host.over(self)
-        self._still()
         if self._dialling is not None:
             self._dialling.cancel()
-        if self._exchange is not None and self._exchange.reusable:
-            assert self._tunnel is not None
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and exchange.release() and self._tunnel is not None:
             self._host.tunnels.keep(self.target, self._tunnel)
             self._tunnel = None
         else:
             self._hang_up()
 
     def _hang_up(self) -> None:
-        tunnel, self._tunnel, self._exchange = self._tunnel, None, None
+        tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             self._host.tunnels.hang_up(self.target, tunnel)
-
-    def _still(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

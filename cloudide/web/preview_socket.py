@@ -93,9 +93,10 @@ class Handshake:
         answer.rest = self._rest
         return answer
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, exchange: Exchange, data: bytes) -> None:
         if not self._answer.done():
             self._answer.set_result(exchange)
+        self._rest = data
         self._tunnel.pause_reading()
 
     def body(self, data: bytes) -> None:
