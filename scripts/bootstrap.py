@@ -42,6 +42,9 @@ PYTHON_MINIMUM = (3, 11)
 NODE_MINIMUM = (20, 19)
 MODES = ("serve", "test", "bench", "lint", "prepare", "engine")
 ENGINE_START_LIMIT = 60.0  # seconds
+# Files of tests, each in one of a few processes; in the order in which they are found, so that the
+# longest are not the last.
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 NOT_SOURCES = {"node_modules", "dist", "test-results"}
 
 # Administration tools lie outside an ordinary user's PATH.
@@ -82,7 +85,11 @@ def main(mode: str, arguments: list[str]) -> int:
         install_modules(os.environ["PATH"], BENCH, "--ignore-scripts")
         build_module(os.environ["PATH"], BENCH, "better-sqlite3")
         return subprocess.call([str(BIN / "python"), "-m", "bench", *arguments], cwd=ROOT)
-    return lint() or (test(arguments) if mode == "test" else 0)
+    if mode == "lint":
+        return lint()
+    with images_built():  # beside the checks
+        code = lint()
+    return code or test(arguments)
 
 
 # ── reporting ───────────────────────────────────────────────────────────────────────────────────
@@ -424,9 +431,30 @@ def lint() -> int:
     return 0
 
 
+@contextlib.contextmanager
+def images_built() -> Iterator[None]:
+    """Build the stock images while the block runs: each process of tests would build them all.
+
+    The tests say what could not be built.
+    """
+    with (BUILD / "images.log").open("wb") as log:
+        command = [str(BIN / "cloudide"), "images", "build"]
+        building = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield
+            if building.poll() is None:
+                with step("Building the stock images"):
+                    building.wait()
+        finally:
+            building.terminate()
+            building.wait()
+
+
 def test(arguments: list[str]) -> int:
     """pytest comes last, so that the output ends with its line."""
-    print("· pytest", flush=True)
+    if not arguments and os.environ.get("CLOUDIDE_SOAK") != "1":
+        arguments = SIDE_BY_SIDE  # what a full run measures, it measures alone
+    print(f"· pytest {' '.join(arguments)}", flush=True)
     return subprocess.call([str(BIN / "pytest"), *arguments], cwd=ROOT)
 
 

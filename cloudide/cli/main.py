@@ -17,6 +17,8 @@ user = typer.Typer(no_args_is_help=True, help="People who use this server.")
 cli.add_typer(user, name="user")
 task = typer.Typer(no_args_is_help=True, help="Tasks of a workspace.")
 cli.add_typer(task, name="task")
+images = typer.Typer(no_args_is_help=True, help="The stock images of this machine's engine.")
+cli.add_typer(images, name="images")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept.")]
 ServerUrl = Annotated[str | None, typer.Option(help="The server; or CLOUDIDE_URL.")]
@@ -132,6 +134,22 @@ def run_task(
 
     _run(work)
     raise typer.Exit(code)
+
+
+@images.command("build")
+def build_images() -> None:
+    """Build what is missing, ahead of the server, which would do it in its first minutes."""
+    from cloudide.cli.images import build as run
+
+    _run(run)
+
+
+@images.command("list")
+def list_images() -> None:
+    """List the images, and whether each is built."""
+    from cloudide.cli.images import list_images as run
+
+    _run(run)
 
 
 @user.command("sign-in")

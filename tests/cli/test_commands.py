@@ -51,6 +51,24 @@ async def test_a_new_sign_in_url_works_while_the_server_runs(own_server: Server)
         await api.close()
 
 
+async def test_images_are_built_and_listed(server: Server) -> None:
+    async with asyncio.timeout(300):  # the server builds them as well
+        code, output = await cloudide("images", "build")
+    assert (code, output.splitlines()[-1]) == (0, "All stock images are built.")
+    code, output = await cloudide("images", "list")
+    assert code == 0
+    assert re.search(r"^base +built +Debian$", output, re.MULTILINE)
+    assert "not built" not in output
+
+
+async def test_no_engine_is_one_clear_sentence(tmp_path: Path) -> None:
+    host = f"unix://{tmp_path}/none.sock"
+    code, output = await cloudide("images", "list", CLOUDIDE_DOCKER_HOST=host)
+    assert code == 1
+    assert "cloudide: The container engine does not answer." in output
+    assert "Traceback" not in output
+
+
 async def test_no_data_is_one_clear_sentence(tmp_path: Path) -> None:
     code, output = await cloudide("user", "sign-in", "--data-dir", str(tmp_path / "none"))
     assert code == 1

@@ -22,6 +22,7 @@ CAT = ("sh", "-c", "stty raw -echo; printf begun; exec cat")
 
 async def begun(*screens: Screen) -> None:
     for screen in screens:
+        await screen.ready()
         await screen.shows(b"begun")
 
 
