@@ -6,6 +6,7 @@ Where a tunnel leads is decided in the container, by a port's number alone: to i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -72,7 +73,7 @@ class Tunnels(Listener):
     def take(self, target: Target) -> Tunnel | None:
         """The kept one that was used last, if there is one that is still good."""
         idle = self._idle.get(target)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while idle:
             tunnel, until = idle.pop()
             if not tunnel.stale and until > now:
@@ -82,13 +83,16 @@ class Tunnels(Listener):
 
     def keep(self, target: Target, tunnel: Tunnel) -> None:
         """Keep a tunnel for the next request."""
-        idle = self._idle.setdefault(target, deque())
+        idle = self._idle.get(target)
+        if idle is None:
+            idle = self._idle[target] = deque()
         if len(idle) >= IDLE_LIMIT:
             self.hang_up(target, tunnel)
             return
         tunnel.resume_reading()
-        idle.append((tunnel, asyncio.get_running_loop().time() + IDLE_SECONDS))
-        self._expire_later()
+        idle.append((tunnel, time.monotonic() + IDLE_SECONDS))
+        if self._sweep is None:
+            self._expire_later()
 
     def disconnected(self, workspace_id: str) -> None:
         """The tunnels are gone with the link."""
@@ -104,7 +108,7 @@ class Tunnels(Listener):
     def _expire(self) -> None:
         """Close what nobody has used in time, and look again when the next ones are due."""
         self._sweep = None
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for target, idle in [*self._idle.items()]:
             while idle and (idle[0][0].stale or idle[0][1] <= now):
                 self.hang_up(target, idle.popleft()[0])

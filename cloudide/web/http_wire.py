@@ -44,12 +44,22 @@ class HttpWire(HttpToolsProtocol):
 
     # ── from the parser and the transport ───────────────────────────────────────────────────────
 
+    def on_message_begin(self) -> None:
+        # What ASGI needs besides is made when the request goes there.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         passage = self._direct()
         if passage is not None:
             self.cycle = self._passage = passage  # pyright: ignore[reportAttributeAccessIssue]
             passage.start()
             return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers = self.scope["headers"] = headers
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             handover = Handover(self, self.cycle)
@@ -157,7 +167,9 @@ class HttpWire(HttpToolsProtocol):
         busy = self._passage is not None or self.pipeline
         if busy or (self.cycle is not None and not self.cycle.response_complete):
             return None  # a pipelined request waits for its turn
-        target = self._previews.site([value for name, value in self.headers if name == b"host"])
+        client = self.client[0] if self.client else ""
+        head = Head("", self.url, self.headers, client)
+        target = self._previews.site(head.all(b"host"))
         parser, url = self.parser, self.url
         if (
             target is None
@@ -169,8 +181,7 @@ class HttpWire(HttpToolsProtocol):
             or b"#" in url
         ):
             return None
-        client = self.client[0] if self.client else ""
-        head = Head(parser.get_method().decode("ascii"), url, self.headers, client)
+        head.method = parser.get_method().decode("ascii")
         own_authorization = self._previews.known(head, target)
         if own_authorization is None:
             return None

@@ -8,6 +8,7 @@ somebody who was admitted a moment ago becomes that without coming by here (`htt
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
@@ -245,7 +246,7 @@ class Previews:
 
     def _look_for_overdue(self) -> None:
         self._looking = None
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for visit in [*self._visits]:
             if isinstance(visit, Passage):
                 visit.look(now)

@@ -56,6 +56,12 @@ class Head:
         value = self._first.get(name)
         return None if value is None else value.decode("latin-1")
 
+    def all(self, name: bytes) -> list[bytes]:
+        """The values of that name, in order."""
+        if name not in self._first:
+            return []
+        return [value for each, value in self.headers if each == name]
+
 
 def head_of(scope: Scope) -> Head:
     """The head of an ASGI request or websocket."""
@@ -138,11 +144,10 @@ class Door:
                     return None
                 user = known[2]
         revision = self._provided.live.revision
-        for name, line in head.headers:
-            if name == b"cookie":
-                for key in self._digests(line):
-                    if self._fresh((target, key), revision):
-                        return user is not None
+        for line in head.all(b"cookie"):
+            for key in self._digests(line):
+                if self._fresh((target, key), revision):
+                    return user is not None
         if user is not None and self._fresh((target, user.id), revision):
             return True
         return None

@@ -8,6 +8,7 @@ Who is slow to take it has the other side's reading paused, so that the kernel h
 from __future__ import annotations
 
 import asyncio
+import time
 from http import HTTPStatus
 from typing import Protocol
 
@@ -70,6 +71,20 @@ class Passage:
     scope = None
     disconnected = False
     more_body = False
+    response_complete = False
+
+    # How a passage begins; most of it never changes.
+    _early: tuple[bytes, ...] = ()  # of the body, before there is a tunnel
+    _whole = False  # the body has come
+    _sized = False  # there is one
+    _again = False  # it may be sent twice
+    _tunnel: Tunnel | None = None
+    _exchange: Exchange | None = None
+    _kept = False  # the tunnel was used before
+    _dialling: asyncio.Task[None] | None = None
+    _progress = 0.0  # when something of the request was last sent
+    _answered = False
+    _chunked = False  # the answer, to the browser
 
     def __init__(
         self,
@@ -88,35 +103,21 @@ class Passage:
         self.head = head
         self.target = target
         self.keep_alive = keep_alive
-        self.response_complete = False
         self._host = host
         self._wire = wire
         self._own_authorization = own_authorization
         self._chunks = chunks
         self._expects = expects
-        self._early: list[bytes] = []  # of the body, before there is a tunnel
-        self._whole = False  # the body has come
-        self._sized = False  # there is one
-        self._tunnel: Tunnel | None = None
-        self._exchange: Exchange | None = None
-        self._again = False  # it may be sent twice
-        self._kept = False  # the tunnel was used before
-        self._dialling: asyncio.Task[None] | None = None
-        self._progress = 0.0  # when something of the request was last sent, by the loop's clock
-        self._loop = asyncio.get_running_loop()
-        self._answered = False
-        self._chunked = False  # the answer, to the browser
 
     def start(self, early: bytes = b"", *, whole: bool = False) -> None:
         """Begin; `early` is what has come of the body, which may be the `whole` of it."""
         self._host.began(self)
-        headers = self.head.headers
-        codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-        lengths = [value for name, value in headers if name == b"content-length"]
-        if codings not in ([], [b"chunked"]) or (codings and lengths) or len(lengths) > 1:
-            self._fail(InvalidInput("Where the request's body ends is not clear."))
-            return
-        self._sized = bool(codings) or lengths not in ([], [b"0"])
+        codings, lengths = self.head.all(b"transfer-encoding"), self.head.all(b"content-length")
+        if codings or lengths:
+            if len(codings) + len(lengths) > 1 or (codings and codings[0].lower() != b"chunked"):
+                self._fail(InvalidInput("Where the request's body ends is not clear."))
+                return
+            self._sized = lengths != [b"0"]
         # A connection that was kept may be closed by the program in this very moment. What may not
         # be sent twice (RFC 9110 section 9.2.2) gets one of its own.
         self._again = not self._sized and self.head.method in IDEMPOTENT
@@ -127,7 +128,7 @@ class Passage:
         if self._again and (tunnel := self._host.tunnels.take(self.target)) is not None:
             self._ask(tunnel, kept=True)
         else:
-            self._dialling = self._loop.create_task(self._dial())
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
     # ── from the browser ────────────────────────────────────────────────────────────────────────
 
@@ -136,17 +137,17 @@ class Passage:
         if self.response_complete:
             return  # answered already: the rest is read and dropped
         if self._exchange is None:
-            self._early.append(data)
+            self._early += (data,)
             self._wire.hold_back()  # until there is a tunnel
             return
-        self._progress = self._loop.time()
+        self._progress = time.monotonic()
         self._exchange.send(data)
 
     def feed_end(self) -> None:
         """The body of the request has come."""
         self._whole = True
         if self._exchange is not None and not self.response_complete:
-            self._progress = self._loop.time()
+            self._progress = time.monotonic()
             self._exchange.finish()
 
     def pause(self) -> None:
@@ -201,7 +202,7 @@ class Passage:
             return
         exchange = self._exchange = Exchange(tunnel, self, head.method)
         chunked = self._sized and head.get(b"content-length") is None
-        self._progress = self._loop.time()
+        self._progress = time.monotonic()
         exchange.begin(data, body=self._sized, chunked=chunked)
         if self._wire.congested:
             tunnel.pause_reading()
@@ -209,14 +210,14 @@ class Passage:
             self._expects = False
             self._wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._wire.go_on()
-        early, self._early = self._early, []
+        early, self._early = self._early, ()
         for each in early:
             exchange.send(each)
         if self._whole:
             exchange.finish()
 
     def look(self, now: float) -> None:
-        """Give up if the answer is overdue; `now` is by the loop's clock."""
+        """Give up if the answer is overdue; `now` is of time.monotonic()."""
         waits = self._exchange is not None and not self._answered
         if waits and now - self._progress >= self._host.patience:
             self._fail(NoAnswer())
@@ -260,7 +261,7 @@ class Passage:
         if self._kept and exchange is not None and exchange.untouched:
             self._exchange = None
             self._hang_up()
-            self._dialling = self._loop.create_task(self._dial())
+            self._dialling = asyncio.get_running_loop().create_task(self._dial())
         else:
             self._fail(error)
 
@@ -268,7 +269,7 @@ class Passage:
         self._wire.hold_back()
 
     def resume_asking(self) -> None:
-        self._progress = self._loop.time()
+        self._progress = time.monotonic()
         self._wire.go_on()
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────
