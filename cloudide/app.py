@@ -21,6 +21,7 @@ from cloudide.errors import CloudIDEError
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
+from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
 from cloudide.ports.passes import Passes
 from cloudide.ports.sites import Sites
@@ -73,6 +74,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     rooms = Rooms(agents, journal, settings)
     history = History(journal, settings.history_days)
     terminals = Terminals(agents, settings, _key(settings.data_dir / "terminals.key"))
+    languages = Languages(agents, rooms, settings)
+    languages.on_change = lambda workspace: feed.publish("languages", workspace, {})
     openings = Openings(agents)
     visibilities = Visibilities(database, settings.preview_link_days)
     tunnels = Tunnels(agents)
@@ -100,6 +103,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
 
     async def forget(workspace: str) -> None:
         visibilities.forget(workspace)
+        languages.forget(workspace)
         await rooms.forget(workspace)
 
     supervisor.after_delete = forget
@@ -120,6 +124,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await stack.enter_async_context(rooms)
         await stack.enter_async_context(history)
         await stack.enter_async_context(terminals)
+        await stack.enter_async_context(languages)
         await stack.enter_async_context(tasks)
         await stack.enter_async_context(supervisor)
         await stack.enter_async_context(activity)
@@ -136,6 +141,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             rooms=rooms,
             history=history,
             terminals=terminals,
+            languages=languages,
             openings=openings,
             visibilities=visibilities,
             passes=Passes(database),

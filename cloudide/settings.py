@@ -85,6 +85,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     terminals_per_workspace: int = _option(32, "terminals", "terminals open in one workspace")
     tasks_per_workspace: int = _option(32, "tasks", "tasks that run in one workspace at a time")
     task_output: int = _option(1 * MIB, "bytes", "output of a task that is kept, its end")
+    language_server_memory: int = _option(
+        2 * GIB, "bytes", "memory one language server may use, then it is ended"
+    )
+    language_server_idle_minutes: float = _option(
+        10.0, "minutes", "a language server that nobody uses for so long is stopped"
+    )
+    language_queue: int = _option(
+        32 * MIB, "bytes", "queue for one slow editor's language messages; then it is closed"
+    )
     workspace_cpus: float = _option(2.0, "CPUs", "CPU time a workspace may use")
     workspace_memory: int = _option(4 * GIB, "bytes", "memory of a workspace, swap included")
     workspace_processes: int = _option(1024, "processes", "processes and threads of a workspace")

@@ -140,6 +140,7 @@ class Link:
         hello = Hello(
             protocol=protocol.PROTOCOL_VERSION,
             boot=self._boot,
+            root=str(self.workspace.root.path),
             user=self.workspace.user.name,
             uid=self.workspace.user.uid,
             terminals=self.workspace.terminals.list(),

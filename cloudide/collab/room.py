@@ -27,7 +27,7 @@ from cloudide.collab.connection import Connection
 from cloudide.collab.journal import COMPACT_BYTES, COMPACT_ROWS, Journal
 from cloudide.collab.presence import Presence
 from cloudide.collab.records import Agreement, RoomRecord, Update
-from cloudide.collab.text import Hunk, apply, document_of
+from cloudide.collab.text import Hunk, apply, diff, document_of, merged
 from cloudide.errors import Conflict, EpochChanged, InvalidInput, NotFound, Unavailable
 from cloudide.protocol import sync
 from cloudide.protocol.updates import (
@@ -227,6 +227,16 @@ class Room:
                     del self.text[start:end]
                 if text:
                     self.text.insert(start, text)
+
+    def revert(self, before: str, after: str, author: str) -> None:
+        """Take back, on behalf of `author`, an edit that made `after` of `before`.
+
+        What was done since stays; where that is nothing, the text is `before`.
+        """
+        current = str(self.text)
+        wanted = before if current == after else merged(after, current, before)
+        if hunks := diff(current, wanted):
+            self.change(hunks, current, author)
 
     async def merge(
         self, update: bytes, agreement: Agreement, displaced: Agreement | None = None

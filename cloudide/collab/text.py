@@ -223,6 +223,23 @@ def apply(hunks: list[Hunk], text: Text, content: str) -> None:
             text.insert(start, hunk.text)
 
 
+def merged(base: str, one: str, other: str) -> str:
+    """Both changes of `base`, merged as if two replicas had made them."""
+    document, text = document_of()
+    with document.transaction():
+        text += base
+    beginning = document.get_update()
+    replicas: list[tuple[Doc[Text], Text]] = []
+    for new in (one, other):
+        document, text = document_of(beginning)
+        with document.transaction():
+            apply(diff(base, new), text, base)
+        replicas.append((document, text))
+    (document, text), (second, _) = replicas
+    document.apply_update(second.get_update())
+    return str(text)
+
+
 def overlap(one: list[Hunk], other: list[Hunk]) -> bool:
     """Whether two sets of hunks for the same text touch the same words."""
     mine, theirs = 0, 0

@@ -670,4 +670,16 @@ class Failed(Message, frozen=True, tag="failed"):
     failure: Failure
 
 
-StreamMessage = Replay | Ready | Eof | Signal | Exited | UploadDone | Failed | TaskReady | Stop | ServerLog | ServerMemory
+StreamMessage = (
+    Replay
+    | Ready
+    | Eof
+    | Signal
+    | Exited
+    | UploadDone
+    | Failed
+    | TaskReady
+    | Stop
+    | ServerLog
+    | ServerMemory
+)

@@ -57,7 +57,7 @@ class Malformed(Exception):
         return str(self.args[0])
 
 
-_RAW: Any = msgspec.Raw()
+ABSENT: Any = msgspec.Raw()  # a member that is not there
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -65,9 +65,9 @@ class Message(msgspec.Struct, frozen=True):
 
     id: int | str | msgspec.UnsetType | None = msgspec.UNSET
     method: str | msgspec.UnsetType = msgspec.UNSET
-    params: msgspec.Raw = _RAW
-    result: msgspec.Raw = _RAW
-    error: msgspec.Raw = _RAW
+    params: msgspec.Raw = ABSENT
+    result: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,7 +75,7 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True):
 
     code: int
     message: str
-    data: msgspec.Raw = _RAW
+    data: msgspec.Raw = ABSENT
 
 
 _messages = msgspec.json.Decoder(Message)

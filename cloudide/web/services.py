@@ -12,6 +12,7 @@ from cloudide.collab.rooms import Rooms
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
+from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
 from cloudide.ports.passes import Passes
 from cloudide.ports.sites import Sites
@@ -43,6 +44,7 @@ class Services:
     rooms: Rooms
     history: History
     terminals: Terminals
+    languages: Languages
     openings: Openings
     visibilities: Visibilities
     passes: Passes

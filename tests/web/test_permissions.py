@@ -63,6 +63,10 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", f"{WORKSPACE}/task-runs"): (MEMBERS, None),
     ("GET", f"{WORKSPACE}/task-runs/{{run}}/output"): (MEMBERS, None),
     ("DELETE", f"{WORKSPACE}/task-runs/{{run}}"): (EDITORS, None),
+    ("GET", f"{WORKSPACE}/languages"): (MEMBERS, None),
+    ("GET", f"{WORKSPACE}/languages/{{server}}/log"): (MEMBERS, None),
+    ("POST", f"{WORKSPACE}/languages/{{server}}/restart"): (EDITORS, None),
+    ("POST", f"{WORKSPACE}/edits/{{edit}}/undo"): (EDITORS, None),
     ("GET", f"{WORKSPACE}/ports"): (MEMBERS, None),
     ("PATCH", f"{WORKSPACE}/ports/{{port}}"): (EDITORS, {"visibility": "private"}),
     ("POST", f"{WORKSPACE}/ports/{{port}}/ticket"): (EDITORS, None),
@@ -79,6 +83,7 @@ SOCKETS: dict[str, set[str]] = {
     "/api/v1/events": SIGNED_IN,
     f"{WORKSPACE}/collab": MEMBERS,
     f"{WORKSPACE}/collab/{{path:path}}": MEMBERS,
+    f"{WORKSPACE}/lsp/{{language}}": MEMBERS,
     f"{WORKSPACE}/task-runs/{{run}}": MEMBERS,
     f"{WORKSPACE}/terminals/{{terminal}}": MEMBERS,
     f"{WORKSPACE}/ports/{{port}}/tunnel": EDITORS,
@@ -132,6 +137,9 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{terminal}": terminal["id"],
         "{task:path}": "missing",
         "{run}": run["id"],
+        "{language}": "cloudide",
+        "{server}": "cloudide",
+        "{edit}": "missing",
         "{port}": "3000",
         "{user}": "somebody",
         "{invite}": "missing",
@@ -212,6 +220,11 @@ async def test_sockets(people: People, filled: dict[str, str], role: str) -> Non
             async with people[role].socket(target) as socket:
                 await socket.send('{"type":"start","argv":["true"]}')
                 assert json.loads(await socket.recv()) == {"type": "exit", "code": 0}
+            continue
+        if path.endswith("{language}") and role in allowed:
+            async with people[role].socket(target) as socket:
+                await socket.send("not a message")
+                assert json.loads(await socket.recv())["error"]["code"] == -32700
             continue
         code, said = await first_word(people[role], target)
         if path.endswith("/tunnel") and role in allowed:
