@@ -263,6 +263,7 @@ export type LiveEvent =
   | FilesEvent
   | { type: 'terminals'; workspace: string; terminals: TerminalInfo[] }
   | { type: 'ports'; workspace: string; ports: PortInfo[] }
+  | { type: 'languages'; workspace: string }
   | { type: 'tasks'; workspace: string; runs: TaskRun[] }
   | { type: 'task_ready'; workspace: string; task: string; port: number }
   | { type: 'activity'; workspace: string; stops_at: string | null }
@@ -415,4 +416,33 @@ export const CloseCode = {
 
 export function isFinal(code: number): boolean {
   return code >= 4400 && code <= 4499;
+}
+
+// ── language servers ────────────────────────────────────────────────────────────────────────────
+
+export type LanguageServerState = 'stopped' | 'starting' | 'running' | 'crashed' | 'failed';
+
+/** A language server of a workspace; `memory` in bytes, 0 while it does not run. */
+export interface LanguageServerInfo {
+  id: string;
+  name: string;
+  version: string;
+  languages: string[];
+  command: string[];
+  /** It is part of the IDE, and has no program of its own. */
+  builtin: boolean;
+  state: LanguageServerState;
+  /** Why it crashed or failed. */
+  detail: string;
+  memory: number;
+  clients: number;
+  restarts: number;
+}
+
+/** `extensions`: the language of files by the end of their names, or their whole names. */
+export interface LanguagesAnswer {
+  root: string;
+  servers: LanguageServerInfo[];
+  extensions: Record<string, string>;
+  problems: TaskProblem[];
 }

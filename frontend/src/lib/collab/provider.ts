@@ -100,6 +100,11 @@ export class Provider {
     return this.#dirty || this.#acknowledged < this.#sent;
   }
 
+  /** How many steps 2 and edits this socket has sent: the number that `ack` counts to. */
+  get sent(): number {
+    return this.#sent;
+  }
+
   get kept(): boolean {
     return this.#offline.works;
   }

@@ -1,10 +1,12 @@
+import type { Position, Range } from 'vscode-languageserver-protocol';
 import type { Awareness } from 'y-protocols/awareness';
-import type * as Y from 'yjs';
+import * as Y from 'yjs';
 import { OfflineStore } from '../collab/offline';
 import { Provider, type Refusal } from '../collab/provider';
 import { saveState, type SaveState } from '../collab/save-state';
 import { baseName } from '../files/paths';
 import { FileHistory } from '../history/history.svelte';
+import { offsetOf } from '../languages/positions';
 import { type BlameRun, CloseCode, type Converted, type Conversion, type TextFormat } from '../protocol';
 import { fileUrl, request, send, urlPath, websocketUrl, workspaceUrl } from '../session/api';
 import { theme } from '../shell/theme.svelte';
@@ -57,6 +59,8 @@ export class OpenDocument {
     path: string,
     /** Told by the server: the file moved. The owner of the tabs calls `relocate`. */
     moved: (document: OpenDocument, path: string) => void,
+    /** There is an editor, or the one that there is shows another path. */
+    private readonly edits: (document: OpenDocument) => void = () => undefined,
   ) {
     this.path = path;
     this.#offline = new OfflineStore(workspace, path);
@@ -91,6 +95,25 @@ export class OpenDocument {
   get refusal(): string {
     const { refused } = this;
     return refused ? refused.reason || REFUSALS[refused.code] || 'The server closed this file.' : '';
+  }
+
+  /**
+   * How much of what was typed here a request was made after, and where in the text it points:
+   * what `cloudide` holds in the parameters of a request to language servers.
+   */
+  stamp(params: unknown): Record<string, unknown> | null {
+    const { editor, provider } = this;
+    if (!editor || !provider.connected) return null;
+    const { position, range } = params as { position?: Position; range?: Range };
+    const anchor = (place: Position | undefined): string | undefined => {
+      if (!place) return undefined;
+      const offset = offsetOf(editor.view.state.doc, place);
+      const bytes = Y.encodeRelativePosition(Y.createRelativePositionFromTypeIndex(provider.text, offset));
+      return btoa(String.fromCharCode(...bytes));
+    };
+    const [start, end] = [anchor(position ?? range?.start), anchor(range?.end)];
+    const typing = { client: provider.doc.clientID, updates: provider.sent };
+    return { cloudide: { ...typing, ...(start ? { anchor: start } : {}), ...(end ? { end } : {}) } };
   }
 
   /** True while this person may edit the text that is shown. */
@@ -128,6 +151,7 @@ export class OpenDocument {
     this.path = path;
     this.provider.url = socketUrl(this.workspace, path);
     this.editor?.rename(path);
+    this.edits(this);
     this.history?.relocate(path);
     void this.#offline.move(path).then(() => this.provider.offerOrphan());
   }
@@ -232,6 +256,7 @@ export class OpenDocument {
     });
     awareness.on('change', () => this.#count(awareness));
     this.#count(awareness);
+    this.edits(this);
   }
 
   #count(awareness: Awareness): void {

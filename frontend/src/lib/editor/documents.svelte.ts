@@ -9,6 +9,8 @@ export class Documents {
   activePath = $state<string | null>(null);
   /** The tab just opened gets the keyboard as soon as it has an editor. */
   takesFocus = false;
+  /** Told of each editor, once it is there and when its file has another path. */
+  onEditor: (document: OpenDocument) => void = () => undefined;
   readonly active = $derived(this.list.find((document) => document.path === this.activePath) ?? null);
   readonly #key: string;
 
@@ -100,12 +102,13 @@ export class Documents {
   }
 
   #make(path: string): OpenDocument {
-    return new OpenDocument(this.workspace, path, (document, to) => {
+    const moved = (document: OpenDocument, to: string): void => {
       const from = document.path;
       if (from === to) return;
       this.#relocate(document, to);
       toasts.info(`${baseName(from)} is now ${baseName(from) === baseName(to) ? to : baseName(to)}.`);
-    });
+    };
+    return new OpenDocument(this.workspace, path, moved, (document) => this.onEditor(document));
   }
 
   /** Gives a tab its file's new path; the file that was there before, and its tab, are gone. */

@@ -131,6 +131,7 @@ export class Editor {
   readonly #theme = new Compartment();
   readonly #label = new Compartment();
   readonly #blame = new Compartment();
+  readonly #languages = new Compartment();
   #path: string;
   #destroyed = false;
   #scroll = { top: 0, left: 0 };
@@ -151,6 +152,8 @@ export class Editor {
           yCollab(text, null, { undoManager: this.undo }),
           remoteCursorsOf(awareness, text),
           this.#blame.of([]),
+          // Its keys go before the usual ones.
+          this.#languages.of([]),
           lineNumbers(),
           highlightActiveLineGutter(),
           highlightSpecialChars(),
@@ -213,6 +216,11 @@ export class Editor {
 
   setDark(dark: boolean): void {
     this.view.dispatch({ effects: this.#theme.reconfigure(EditorView.darkTheme.of(dark)) });
+  }
+
+  /** What language servers add; nothing where there are none. */
+  setLanguages(extension: Extension): void {
+    this.view.dispatch({ effects: this.#languages.reconfigure(extension) });
   }
 
   /** The file has another path, and perhaps another language. */

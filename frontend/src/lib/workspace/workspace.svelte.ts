@@ -1,6 +1,7 @@
 import { Documents } from '../editor/documents.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
+import { Languages } from '../languages/languages.svelte';
 import { CloseCode, type Person, type PortInfo, type TerminalInfo, type Workspace } from '../protocol';
 import { Ports } from '../ports/ports.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
@@ -22,6 +23,7 @@ export class OpenWorkspace {
   readonly terminals: Terminals;
   readonly tasks: Tasks;
   readonly ports: Ports;
+  readonly languages: Languages;
   /** When it stops because nobody uses it, once that is near. */
   stopsAt = $state<string | null>(null);
   readonly progress = new Progress();
@@ -34,6 +36,7 @@ export class OpenWorkspace {
     this.terminals = new Terminals(id);
     this.tasks = new Tasks(id);
     this.ports = new Ports(id);
+    this.languages = new Languages(id, this.documents);
   }
 
   /** Loads and follows the workspace until the answer is called. */
@@ -49,6 +52,7 @@ export class OpenWorkspace {
       forget();
       unwatch();
       this.tree.close();
+      this.languages.close();
       this.documents.closeAll();
       this.terminals.closeAll();
     };
@@ -81,6 +85,7 @@ export class OpenWorkspace {
     live.connect();
     this.documents.reconnect();
     this.terminals.reconnect();
+    this.languages.reconnect();
   }
 
   #take(event: PageEvent): void {
@@ -95,13 +100,19 @@ export class OpenWorkspace {
       case 'files':
         if (event.workspace !== this.id) return;
         this.tree.take(event);
-        if (this.running) this.tasks.files(event);
+        if (this.running) {
+          this.tasks.files(event);
+          this.languages.files(event);
+        }
         return;
       case 'tasks':
         if (event.workspace === this.id) this.tasks.take(event.runs);
         return;
       case 'ports':
         if (event.workspace === this.id) this.#takePorts(event.ports);
+        return;
+      case 'languages':
+        if (event.workspace === this.id && this.running) void this.languages.load();
         return;
       case 'task_ready':
         if (event.workspace === this.id) this.#preview(event.task, event.port);
@@ -110,7 +121,10 @@ export class OpenWorkspace {
         if (event.workspace === this.id) this.stopsAt = event.stops_at;
         return;
       case 'reconnected':
-        if (this.running) void this.tasks.load();
+        if (this.running) {
+          void this.tasks.load();
+          void this.languages.load();
+        }
         return;
       case 'terminals':
         if (event.workspace === this.id) this.#takeTerminals(event.terminals);
@@ -170,10 +184,14 @@ export class OpenWorkspace {
     const before = this.workspace;
     this.workspace = workspace;
     this.refused = '';
-    if (workspace.state !== 'running') this.stopsAt = null;
+    if (workspace.state !== 'running') {
+      this.stopsAt = null;
+      this.languages.rest();
+    }
     if (workspace.state === 'running' && before?.state !== 'running') {
       void this.tree.reload();
       void this.tasks.load();
+      void this.languages.load();
       if (before) {
         this.progress.clear();
         this.documents.reconnect();
