@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 Encoding = Literal["utf-8", "utf-16"]
 BLOCK = 128  # lines; a block has at most twice as many
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
+_END = re.compile(r"\r\n|\r|\n")
 
 
 class Position(NamedTuple):
@@ -185,8 +185,12 @@ class Snapshot:
 
 
 def _split(text: str) -> list[str]:
-    lines: list[str] = _LINE.findall(text)
-    return [*lines, text[sum(map(len, lines)) :]]
+    lines: list[str] = []
+    start = 0
+    for end in _END.finditer(text):
+        lines.append(text[start : end.end()])
+        start = end.end()
+    return [*lines, text[start:]]
 
 
 def _blocks(lines: list[str]) -> list[Block]:

@@ -103,3 +103,10 @@ def test_a_large_text_is_kept_in_blocks() -> None:
     assert change.after == (5001, 1, 1)
     assert lines.position(lines.size) == (10_001, 0, 0)
     assert str(lines) == text[:25_002] + "x\ny" + text[25_002:]
+
+
+def test_one_long_line_costs_no_more_than_its_length() -> None:
+    # With a pattern that looks for the end from each character anew this takes hours.
+    lines = Lines("x" * 2_000_000)
+    assert lines.replace(1_000_000, 1_000_000, "y").after == (0, 1_000_001, 1_000_001)
+    assert lines.count == 1
