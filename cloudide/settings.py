@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         60.0, "seconds", "time a previewed program has to begin its answer"
     )
     preview_link_days: int = _option(7, "days", "a public link to a preview is valid for this long")
+    trusted_proxies: str = _option(
+        "", "networks", "reverse proxies whose X-Forwarded-For is believed; empty: none"
+    )
     data_dir: Path = _option(Path("data"), "folder", "database, journal and agent sockets")
     tls_certificate: str = _option("", "file", "PEM certificate chain; empty: no TLS here")
     tls_key: str = _option("", "file", "PEM key of the certificate")
@@ -138,6 +141,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"preview_url: {self.preview_url!r} is not the address of a site whose subdomains "
                 "lead here, such as https://preview.example.org (no path)."
             )
+        for each in filter(None, (each.strip() for each in self.trusted_proxies.split(","))):
+            try:
+                ip_network(each)
+            except ValueError as error:
+                raise InvalidInput(
+                    f"trusted_proxies: {each!r} is not an address or network, such as 10.0.0.0/8."
+                ) from error
         if not 0 <= self.idle_minutes < 1e6 or not 0 <= self.idle_warning_minutes < 1e6:
             raise InvalidInput("idle_minutes and idle_warning_minutes are minutes, 0 or more.")
         if bool(self.tls_certificate) != bool(self.tls_key):
@@ -170,6 +180,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return f"{url.scheme}://preview.{self.host}"
         port = f":{url.port}" if url.port else ""
         return f"{url.scheme}://{_host_of(f'{url.scheme}://preview.localhost{port}')}"
+
+    @property
+    def preview_variables(self) -> dict[str, str]:
+        """What programs in workspaces are told, so that they answer under a preview's name.
+
+        Development servers refuse hosts that they do not know, against DNS rebinding; those below
+        `localhost` they take. Names of ours resolve as we say, so that they are safe to allow.
+        """
+        host = urlsplit(self.preview_site).hostname or ""
+        if not host or host == "localhost" or host.endswith(".localhost"):
+            return {}
+        # https://vite.dev/config/server-options#server-allowedhosts
+        return {"__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS": f".{host}"}
 
     @property
     def secure(self) -> bool:

@@ -67,6 +67,7 @@ async def _serve(settings: Settings) -> None:
                 http=http_protocol(app.state.previews),  # pyright: ignore[reportArgumentType]
                 lifespan="off",
                 server_header=False,
+                proxy_headers=False,  # by default it would believe whoever is on this machine
                 access_log=False,
                 log_config=None,
                 timeout_graceful_shutdown=DRAIN_SECONDS,

@@ -33,6 +33,7 @@ from cloudide.web.preview_door import Door, Head, from_elsewhere, head_of, is_pa
 from cloudide.web.preview_passage import Passage
 from cloudide.web.preview_socket import Handshake, converse
 from cloudide.web.preview_visit import Visit
+from cloudide.web.proxies import Proxies
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Kind
 
@@ -57,6 +58,7 @@ class Previews:
         self.tunnels = provided.tunnels
         self.own_cookies = self.door.own_cookies
         self.patience = provided.settings.preview_timeout
+        self._proxies = Proxies(provided.settings.trusted_proxies)
         # Of these few there are many requests.
         self._site = lru_cache(1024)(lambda host: self.sites.parse([host.decode("latin-1")]))
         self._forwarded = lru_cache(1024)(self._forwarded_by)
@@ -255,7 +257,8 @@ class Previews:
 
     def forwarded(self, head: Head, target: Target) -> Headers:
         """What the program is told of how a request came here."""
-        return self._forwarded(head.client, target)
+        client = self._proxies.client(head.client, head.all(b"x-forwarded-for"))
+        return self._forwarded(client, target)
 
     def _forwarded_by(self, client: str, target: Target) -> Headers:
         return [

@@ -30,8 +30,8 @@ _digest = lru_cache(1024)(digest)
 class Head:
     """What a request, or the handshake of a websocket, says before its body.
 
-    `address` is its path and query as they were sent, `client` the address that it came from.
-    Names of headers are lower case.
+    `address` is its path and query as they were sent, `client` the address that it came from,
+    a proxy's perhaps. Names of headers are lower case.
     """
 
     __slots__ = ("_first", "address", "client", "headers", "method", "websocket")

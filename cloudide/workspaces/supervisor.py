@@ -340,7 +340,7 @@ class Supervisor(Listener):
                 link_directory=await self._agents.listen(workspace.id),
                 limits=self._limits,
                 ca_bundle=Path(bundle) if bundle else None,
-                environment={"CLOUDIDE_WORKSPACE": workspace.id},
+                environment={"CLOUDIDE_WORKSPACE": workspace.id, **settings.preview_variables},
             )
         )
 

@@ -91,6 +91,22 @@ def test_where_previews_are(public_url: str, preview_url: str, site: str) -> Non
     assert settings.preview_site == site
 
 
+@pytest.mark.parametrize(
+    ("public_url", "preview_url", "hosts"),
+    [
+        ("http://localhost:8080", "", None),
+        ("http://10.0.0.7:8080", "", None),
+        ("https://ide.example.org:8443", "", ".preview.ide.example.org"),
+        ("https://ide.example.org", "https://apps.example.net", ".apps.example.net"),
+    ],
+)
+def test_vite_is_told_of_hosts_that_it_would_refuse(
+    public_url: str, preview_url: str, hosts: str | None
+) -> None:
+    settings = Settings(public_url=public_url, preview_url=preview_url)
+    assert settings.preview_variables.get("__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS") == hosts
+
+
 def test_without_a_site_no_host_is_a_preview() -> None:
     assert Sites("").parse(["80--w0."]) is None
     assert Sites("").parse([""]) is None
