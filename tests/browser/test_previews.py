@@ -1,4 +1,4 @@
-"""Previews in a real Chromium of real programs in a real container: http.server and Vite."""
+"""Previews in a real Chromium of real programs in a container: http.server, Vite and uvicorn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import uvicorn
 from chromium import Person, chromium, pictured
 from playwright.async_api import Page, expect
 from server import Server, serving
@@ -29,6 +30,37 @@ PROJECT = {
     "package.json": '{"type": "module"}',
 }
 
+PYTHON_PORT = 8001
+PACKAGES = Path(uvicorn.__file__).parents[1]
+NEEDED = ("uvicorn", "starlette", "anyio", "click", "h11", "idna", "websockets")
+APPLICATION = """
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route, WebSocketRoute
+from said import said
+
+PAGE = '''<!doctype html><p id="said">%s</p><script>
+const watch = (again) => {
+  const socket = new WebSocket(location.href.replace('http', 'ws') + 'changes');
+  socket.onopen = () => again && location.reload();
+  socket.onclose = () => setTimeout(watch, 100, true);
+};
+watch(false);
+</script>'''
+
+
+async def page(request):
+    return HTMLResponse(PAGE % said)
+
+
+async def changes(websocket):
+    await websocket.accept()
+    await websocket.receive()
+
+
+app = Starlette(routes=[Route("/", page), WebSocketRoute("/changes", changes)])
+"""
+
 
 class Home(NamedTuple):
     server: Server
@@ -45,6 +77,11 @@ class Home(NamedTuple):
     def address(self, port: int, path: str = "/") -> str:
         host = self.server.url.removeprefix("http://")
         return f"http://{port}--{self.workspace}.preview.{host}{path}"
+
+    async def unpack(self, archive: bytes) -> None:
+        path = f"/api/v1/workspaces/{self.workspace}/archive"
+        response = await self.server.api.request("PUT", path, content=archive)
+        assert response.status_code == 200, response.text
 
     async def opened(self) -> Page:
         """The tab that a click on the toast opens."""
@@ -116,10 +153,7 @@ async def test_a_web_server_is_offered_shown_and_shared(home: Home) -> None:
 @pytest.mark.timeout(180)
 async def test_vite_reloads_what_changes_without_loading_the_page_anew(home: Home) -> None:
     api = home.server.api
-    response = await api.request(
-        "PUT", f"/api/v1/workspaces/{home.workspace}/archive", content=_vite_project()
-    )
-    assert response.status_code == 200, response.text
+    await home.unpack(_vite_project())
     vite = "site/node_modules/vite/bin/vite.js"
     await home.start("site/bin/node", vite, "site", "--strictPort", "--clearScreen", "false")
     preview = await home.opened()
@@ -135,19 +169,43 @@ async def test_vite_reloads_what_changes_without_loading_the_page_anew(home: Hom
     await expect(preview.locator("i")).to_have_text("third", timeout=30_000)
 
 
+@pytest.mark.timeout(180)
+async def test_a_python_application_reloads_when_its_code_changes(home: Home) -> None:
+    files = {"app.py": APPLICATION, "said.py": "said = 'first'\n"}
+    packages = {f"packages/{name}": PACKAGES / name for name in NEEDED}
+    extra = PACKAGES / "typing_extensions.py"
+    await home.unpack(_packed("web", files, {**packages, "packages/typing_extensions.py": extra}))
+    start = ("uvicorn", "app:app", "--app-dir", "web", "--port", str(PYTHON_PORT))
+    await home.start(
+        *("env", "PYTHONPATH=web/packages", "python3", "-m", *start),
+        *("--reload", "--reload-dir", "web", "--reload-exclude", "packages"),
+    )
+    preview = await home.opened()
+    await preview.wait_for_url(home.address(PYTHON_PORT))
+    said = preview.locator("#said")
+    await expect(said).to_have_text("first", timeout=30_000)
+    await home.server.api.write(home.workspace, "web/said.py", "said = 'second'\n")
+    await expect(said).to_have_text("second", timeout=30_000)
+
+
 def _vite_project() -> bytes:
-    """A project with Vite and a Node to run it, packed: no registry is asked."""
+    """A project with Vite and a Node to run it: no registry is asked."""
     node = shutil.which("node")
     assert node
+    modules = {f"node_modules/{name}": MODULES / name for name in _with_dependencies("vite")}
+    return _packed("site", PROJECT, {"bin/node": Path(node).resolve(), **modules})
+
+
+def _packed(folder: str, files: dict[str, str], trees: dict[str, Path]) -> bytes:
+    """An archive of a folder of small files, and of what lies on this machine."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
-        for name, content in PROJECT.items():
-            info = tarfile.TarInfo(f"around/site/{name}")
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"around/{folder}/{name}")
             info.size = len(content.encode())
             tar.addfile(info, io.BytesIO(content.encode()))
-        tar.add(Path(node).resolve(), "around/site/bin/node")
-        for module in sorted(_with_dependencies("vite")):
-            tar.add(MODULES / module, f"around/site/node_modules/{module}")
+        for name, path in sorted(trees.items()):
+            tar.add(path, f"around/{folder}/{name}")
     return archive.getvalue()
 
 
