@@ -223,21 +223,37 @@ def apply(hunks: list[Hunk], text: Text, content: str) -> None:
             text.insert(start, hunk.text)
 
 
-def merged(base: str, one: str, other: str) -> str:
-    """Both changes of `base`, merged as if two replicas had made them."""
-    document, text = document_of()
+def merged(base: str, theirs: str, ours: str) -> str:
+    """Both changes of `base`, merged as if two replicas had made them.
+
+    Of what both put in one place theirs comes first, and what ours replaces is replaced where it
+    is: text that theirs added right before or behind it stays there.
+    """
+    # Of two insertions at one place, that of the smaller client id comes first.
+    beginning = _replica(1, b"", [Hunk(0, 0, base)], "").get_update()
+    merged = _replica(2, beginning, diff(base, theirs), base)
+    merged.apply_update(_replica(3, beginning, diff(base, ours), base).get_update())
+    return str(merged.get(CONTENT, type=Text))
+
+
+def _replica(client: int, update: bytes, hunks: list[Hunk], content: str) -> Doc[Text]:
+    """A document made by `client` of another one's update, with hunks applied to its `content`."""
+    document: Doc[Text] = Doc(client_id=client)
+    text = document.get(CONTENT, type=Text)
+    if update:
+        document.apply_update(update)
     with document.transaction():
-        text += base
-    beginning = document.get_update()
-    replicas: list[tuple[Doc[Text], Text]] = []
-    for new in (one, other):
-        document, text = document_of(beginning)
-        with document.transaction():
-            apply(diff(base, new), text, base)
-        replicas.append((document, text))
-    (document, text), (second, _) = replicas
-    document.apply_update(second.get_update())
-    return str(text)
+        for hunk in reversed(hunks):
+            # The new text before the old one goes, so that it is on this side of what others put
+            # behind that.
+            start = len(content[: hunk.start].encode())
+            if hunk.text:
+                text.insert(start, hunk.text)
+            end = start + len(hunk.text.encode())
+            length = len(content[hunk.start : hunk.end].encode())
+            if length:
+                del text[end : end + length]
+    return document
 
 
 def overlap(one: list[Hunk], other: list[Hunk]) -> bool:

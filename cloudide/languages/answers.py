@@ -84,6 +84,23 @@ def inside(value: Any, root: Root) -> Any:
     return value
 
 
+def uris_in(value: Any) -> set[str]:
+    """The documents that a body of edits names."""
+    if isinstance(value, list):
+        return {uri for each in value for uri in uris_in(each)}  # pyright: ignore[reportUnknownVariableType]
+    if not _is_object(value):
+        return set()
+    found: set[str] = set()
+    for name, each in value.items():
+        if name == "changes" and _is_object(each):
+            found |= {*each}
+        elif name == "uri" and isinstance(each, str):
+            found.add(each)
+        else:
+            found |= uris_in(each)
+    return found
+
+
 def _uri_of(value: Json) -> str | None:
     document = value.get("textDocument")
     named: Any = document if _is_object(document) else value

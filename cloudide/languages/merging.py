@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cloudide.languages.editors import Answer
 from cloudide.languages.methods import CONCATENATED
-from cloudide.languages.multiplexer import Answer
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL
 

@@ -14,6 +14,13 @@ LIMIT = 100  # of a server's own at one time
 REPORT_SECONDS = 0.1  # reports that come faster are left out
 
 
+def token_of(value: Any) -> Id:
+    """Raises: TypeError: it is no progress token."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError("A progress token is a number or text.")
+    return value
+
+
 class Told(NamedTuple):
     """`owner` None: everybody. `token` as they are to see it."""
 

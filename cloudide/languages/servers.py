@@ -24,7 +24,8 @@ from cloudide.agents.link import Agent
 from cloudide.errors import AgentUnavailable, CloudIDEError
 from cloudide.languages import catalogue
 from cloudide.languages.documents import Document, Stamps
-from cloudide.languages.multiplexer import Configuration, Editor, Multiplexer
+from cloudide.languages.editors import Editor
+from cloudide.languages.multiplexer import Configuration, Multiplexer
 from cloudide.languages.process import OwnProcess, Running, start
 from cloudide.languages.uris import Root
 
@@ -156,7 +157,7 @@ class Server:
             self._become(State.STOPPED, reason)
             return
         if multiplexer is not None and not isinstance(process, OwnProcess):
-            multiplexer.shutdown(self._loop.time(), lambda: None)
+            multiplexer.shutdown(self._loop.time())
             self._loop.call_later(STOP_SECONDS, process.kill, reason)
         else:
             process.kill(reason)

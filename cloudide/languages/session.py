@@ -23,10 +23,11 @@ from cloudide.identity.permissions import Action, Grant
 from cloudide.languages import capabilities
 from cloudide.languages.answers import Shift
 from cloudide.languages.documents import Document, Stamps
+from cloudide.languages.editors import Answer, Done
 from cloudide.languages.lines import Change, Encoding
 from cloudide.languages.merging import merge, origin
 from cloudide.languages.methods import EDITS, LOOKING, OF_ITEMS, PROVIDERS
-from cloudide.languages.multiplexer import Answer, Done, Multiplexer
+from cloudide.languages.multiplexer import Multiplexer
 from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL, ErrorCode, Id, Malformed, Message

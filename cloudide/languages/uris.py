@@ -21,6 +21,11 @@ class Root:
         self.uri = uri_of(self.folder)
         self._below = self.folder.rstrip("/") + "/"
 
+    @property
+    def workspace_folder(self) -> dict[str, str]:
+        """It as LSP's `WorkspaceFolder`."""
+        return {"uri": self.uri, "name": self.folder.rpartition("/")[2] or "/"}
+
     def path(self, uri: str) -> str | None:
         """The path below the folder, "" for itself; None of what is not in it."""
         path = _path(uri)

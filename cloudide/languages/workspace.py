@@ -18,9 +18,10 @@ from cloudide.languages import edits
 from cloudide.languages.catalogue import Catalogue, catalogue
 from cloudide.languages.documents import Document, Stamps
 from cloudide.languages.editing import Editing
+from cloudide.languages.editors import Editor
 from cloudide.languages.following import Following, Rooms
 from cloudide.languages.lines import Encoding
-from cloudide.languages.multiplexer import Editor, Multiplexer
+from cloudide.languages.multiplexer import Multiplexer
 from cloudide.languages.servers import Server, State
 from cloudide.languages.session import Session
 from cloudide.languages.uris import Root

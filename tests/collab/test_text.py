@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudide.collab.text import Hunk, apply, decode, diff, document_of, encode, is_stale, overlap
+from cloudide.collab.text import (
+    Hunk,
+    apply,
+    decode,
+    diff,
+    document_of,
+    encode,
+    is_stale,
+    merged,
+    overlap,
+)
 from cloudide.errors import NotEditable, TooLarge
 
 texts = st.text(alphabet="ab \n\r\té€\N{ROCKET}", max_size=80)
@@ -101,3 +111,24 @@ def test_hunks_that_touch_overlap() -> None:
     base = "one two three"
     assert overlap(diff(base, "one 2 three"), diff(base, "one TWO three"))
     assert not overlap(diff(base, "1 two three"), diff(base, "one two 3"))
+
+
+@given(st.text("ab\né😀", max_size=12), st.text("ab\né😀", max_size=12))
+def test_a_change_is_merged_with_none(base: str, new: str) -> None:
+    assert merged(base, base, new) == merged(base, new, base) == new
+
+
+@pytest.mark.parametrize(
+    ("base", "theirs", "ours", "expected"),
+    [
+        ("other = 1\n", "# mine\nother_too = 1\n", "name = 1\n", "# mine\nname_too = 1\n"),
+        ("a b c", "a b c d", "x b c", "x b c d"),
+        ("f(other)", "f(another)", "f(name)", "f(anname)"),
+        ("one\ntwo\n", "one\n", "1\ntwo\n", "1\n"),
+    ],
+)
+def test_two_changes_are_merged_the_same_each_time(
+    base: str, theirs: str, ours: str, expected: str
+) -> None:
+    for _ in range(5):
+        assert merged(base, theirs, ours) == expected

@@ -51,9 +51,8 @@ class Server:
         self.edits: list[tuple[Any, Json, Callable[[str], None]]] = []
         self.multiplexer: Multiplexer | None = None
         self.capabilities = capabilities
-        self.core = Multiplexer(
-            Configuration(id=id, root=ROOT, **configuration), self, self, world.stamps
-        )
+        self.configuration = Configuration(id=id, root=ROOT, **configuration)
+        self.core = Multiplexer(self.configuration, self, self, world.stamps)
 
     # ── the process ─────────────────────────────────────────────────────────────────────────────
 
@@ -86,6 +85,15 @@ class Server:
         self.core.start(self.world.time)
         result = {"capabilities": self.capabilities, "serverInfo": {"name": self.id}}
         self.answer(self.asked("initialize"), result)
+
+    def crash(self) -> None:
+        """The process ends; another one takes its place when `start` is called."""
+        before, self.multiplexer = self.core, None
+        before.ended()
+        self.heard.clear()
+        self.core = Multiplexer(self.configuration, self, self, self.world.stamps)
+        for document in self.world.opened.values():
+            self.core.open(document, self.world.time)
 
     def say(self, message: Json | bytes) -> None:
         body = (

@@ -415,18 +415,12 @@ async def test_a_crash_is_told_and_the_next_process_gets_the_documents() -> None
         "textDocument/publishDiagnostics", {"uri": uri("a.py"), "diagnostics": [problem(0, 0, 1)]}
     )
     await ada.at(HOVER, "a.py", 0, 0)
-    old = server.core
-    server.multiplexer = None
-    old.ended()
+    server.crash()
     assert ada.answers[1]["error"]["code"] == -32803
     assert ada.told("client/unregisterCapability")
     assert ada.diagnostics("a.py")["diagnostics"] == []
     await ada.at(HOVER, "a.py", 0, 0, id=2)
     assert "does not run" in ada.answers[2]["error"]["message"]
-    again = type(server)(world, "one", EVERYTHING)
-    server.core, server.heard, again.core._process = again.core, [], server
-    again.core._host = server
-    again.core.open(world.opened["a.py"], world.time)
     server.start()
     (opened,) = server.told("textDocument/didOpen")
     assert opened["textDocument"]["text"] == "new x\n"
