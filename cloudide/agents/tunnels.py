@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from cloudide.errors import AgentUnavailable
 from cloudide.protocol.agent import CHUNK, GREETING_LIMIT
 
+LARGE = 64 * 1024  # bytes of one read; who sends so much has more
 WRITE_LIMIT = 256 * 1024  # bytes that wait to be written before a holder is asked to pause
 
 
@@ -62,7 +63,10 @@ class Tunnel(asyncio.Protocol):
         self._holder: Holder | None = None
         self._ended = False  # the program's direction
         self._half_closed = False  # ours
+        self._held_back = False  # by the holder, or because there is none yet
+        self._resting = False  # until the loop's next turn
         self._paused = False
+        self._loop = asyncio.get_running_loop()
 
     def hold(self, holder: Holder | None) -> None:
         """From now on, calls go to `holder`; None: to nobody, until the next one comes."""
@@ -74,7 +78,7 @@ class Tunnel(asyncio.Protocol):
             holder.data_received(early)
         if self.stale:
             holder.ended(cut=True)
-        elif self._paused:
+        elif self._held_back:
             self.resume_reading()
 
     def write(self, data: bytes) -> None:
@@ -87,13 +91,25 @@ class Tunnel(asyncio.Protocol):
             self.transport.write_eof()
 
     def pause_reading(self) -> None:
-        if not self._paused and not self._ended and not self.transport.is_closing():
-            self._paused = True
-            self.transport.pause_reading()
+        self._held_back = True
+        self._read_or_not()
 
     def resume_reading(self) -> None:
-        if self._paused and not self._ended and not self.transport.is_closing():
-            self._paused = False
+        self._held_back = False
+        self._read_or_not()
+
+    def _go_on(self) -> None:
+        self._resting = False
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        pause = self._held_back or self._resting
+        if pause == self._paused or self._ended or self.transport.is_closing():
+            return
+        self._paused = pause
+        if pause:
+            self.transport.pause_reading()
+        else:
             self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -107,13 +123,17 @@ class Tunnel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is none by type
         transport.set_write_buffer_limits(WRITE_LIMIT)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._patience, transport.abort)
+        self._timer = self._loop.call_later(self._patience, transport.abort)
         if not self._count(1):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._holder is not None:
+            if len(data) >= LARGE and not self._resting:
+                # There will be more, and the loop would read on at once: first all others' turn.
+                self._resting = True
+                self._read_or_not()
+                self._loop.call_soon(self._go_on)
             self._holder.data_received(data)
         elif self._greeting is not None:
             self._greet(self._greeting + data)
