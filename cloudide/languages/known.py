@@ -71,6 +71,9 @@ SERVERS = (
         languages=("typescript", "typescriptreact", "javascript", "javascriptreact"),
         commands=(("tsc", "--lsp", "--stdio"), ("typescript-language-server", "--stdio")),
         versions={"tsc": lambda version: version >= (7, 0)},  # a project's own may be older
+        # Else it runs npm in the background, to fetch types for what is imported without any.
+        settings={"js/ts": {"disableAutomaticTypeAcquisition": True}},
+        initialization_options={"disableAutomaticTypingAcquisition": True},
     ),
     Known(
         id="html",

@@ -208,6 +208,7 @@ export class Editor {
     this.view.scrollDOM.scrollTop = top;
     this.view.scrollDOM.scrollLeft = left;
     this.view.requestMeasure();
+    this.view.dispatch({}); // it is seen again: whoever waited for that goes on
   }
 
   setReadOnly(readOnly: boolean): void {

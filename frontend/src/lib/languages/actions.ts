@@ -148,6 +148,8 @@ export const showActions: Command = command('codeActionProvider', 'Actions', asy
   });
   const params = { textDocument: { uri: plugin.uri }, range: rangeOf(doc, main.from, main.to), context: { diagnostics, triggerKind: 1 } };
   const found = await plugin.client.request<typeof params, (CodeAction | ServerCommand)[] | null>('textDocument/codeAction', params);
+  // Somebody who has gone on does not want a list in their way.
+  if (view.state.doc !== doc || !view.state.selection.main.eq(main) || !view.hasFocus) return;
   const possible = (found ?? []).filter((action) => !('disabled' in action && action.disabled));
   if (possible.length === 0) {
     actions.tell('There is nothing to offer here.');

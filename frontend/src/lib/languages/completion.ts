@@ -18,6 +18,8 @@ const TYPES: Record<number, string> = {
 };
 const SNIPPET = 2;
 const CANCELLED = -32800;
+const FAILED = -32803;
+const TRIES = 4;
 
 /** LSP's snippets as CodeMirror writes them: `$1` is `${1}`, and `\}` needs no backslash. */
 export function snippetOf(text: string): string {
@@ -94,18 +96,21 @@ function textOf(item: CompletionItem): string {
   return item.textEdit?.newText ?? item.textEditText ?? item.insertText ?? item.label;
 }
 
-/** The text that completions replace, as the first of them says it. */
-function replaced(context: CompletionContext, list: CompletionList): { from: number; to: number } {
+/**
+ * Where what completions replace begins, as the first of them says it, and what of it stands behind
+ * the cursor: the list is filtered by what is before that alone.
+ */
+function replaced(context: CompletionContext, list: CompletionList): { from: number; rest: string } {
   const edit = list.items[0]?.textEdit ?? null;
   const usual = list.itemDefaults?.editRange;
   const range = edit ? ('range' in edit ? edit.range : edit.insert) : usual && ('start' in usual ? usual : usual.insert);
   if (range) {
     const { doc } = context.state;
     const from = offsetOf(doc, range.start);
-    if (from <= context.pos) return { from, to: Math.max(context.pos, offsetOf(doc, range.end)) };
+    if (from <= context.pos) return { from, rest: doc.sliceString(context.pos, offsetOf(doc, range.end)) };
   }
   const word = context.matchBefore(/[\w$]+/);
-  return { from: word?.from ?? context.pos, to: context.pos };
+  return { from: word?.from ?? context.pos, rest: '' };
 }
 
 /** What may be typed on while the list stays as it is: word characters, behind what items begin with. */
@@ -114,6 +119,26 @@ function stillValid(items: readonly CompletionItem[]): RegExp {
   for (const item of items.slice(0, 200)) starts.add(/^[^\w]{0,4}/.exec(textOf(item))?.[0] ?? '');
   const escaped = [...starts].filter(Boolean).map((start) => start.replace(/[^\w\s]/g, '\\$&'));
   return escaped.length ? new RegExp(`^(?:${escaped.join('|')})?\\w*$`) : /^\w*$/;
+}
+
+type Found = CompletionItem[] | CompletionList | null;
+
+/**
+ * A server that has just begun may need longer than it is given, but gets on with each try. A list
+ * that does not come at all is no reason to disturb somebody who types.
+ */
+async function ask(context: CompletionContext, request: () => Promise<Found>): Promise<Found> {
+  for (let tries = 1; !context.aborted; tries += 1) {
+    try {
+      return await request();
+    } catch (error) {
+      const { code } = error as { code?: number };
+      if (code === FAILED && tries < TRIES) continue;
+      if (code !== CANCELLED) console.info('[lsp] no completions:', error);
+      return null;
+    }
+  }
+  return null;
 }
 
 let last: Answer | null = null;
@@ -134,26 +159,21 @@ async function source(context: CompletionContext): Promise<CompletionResult | nu
     position: plugin.toPosition(context.pos),
     context: context.explicit || !triggered ? { triggerKind: 1 } : { triggerKind: 2, triggerCharacter: before },
   };
-  context.addEventListener('abort', () => client.cancelRequest(params));
-  let result: CompletionItem[] | CompletionList | null;
-  try {
-    result = await client.request('textDocument/completion', params);
-  } catch (error) {
-    // A list that does not come is no reason to disturb somebody who types.
-    if ((error as { code?: number }).code !== CANCELLED) console.info('[lsp] no completions:', error);
-    return null;
-  }
+  // Servers make a list for one place: what they look for at another one is of no use any more.
+  context.addEventListener('abort', () => client.cancelRequest(params), { onDocChange: true });
+  const result = await ask(context, () => client.request<typeof params, Found>('textDocument/completion', params));
   if (!result) return null;
   const list: CompletionList = Array.isArray(result) ? { items: result, isIncomplete: false } : result;
   if (list.items.length === 0) return null;
+  const { from, rest } = replaced(context, list);
   return {
-    ...replaced(context, list),
-    options: list.items.map((item) => optionOf(item, list, answer)),
+    from,
+    options: list.items.map((item) => optionOf(item, list, rest, answer)),
     ...(list.isIncomplete ? {} : { validFor: stillValid(list.items) }),
   };
 }
 
-function optionOf(item: CompletionItem, list: CompletionList, answer: Answer): Completion {
+function optionOf(item: CompletionItem, list: CompletionList, rest: string, answer: Answer): Completion {
   const type = item.kind === undefined ? undefined : TYPES[item.kind];
   const beside = item.labelDetails?.detail ?? item.labelDetails?.description;
   return {
@@ -163,7 +183,10 @@ function optionOf(item: CompletionItem, list: CompletionList, answer: Answer): C
     ...(beside ? { detail: beside } : {}),
     ...(item.sortText ? { sortText: item.sortText } : {}),
     ...(item.commitCharacters ? { commitCharacters: item.commitCharacters } : {}),
-    apply: (view, completion, from, to) => answer.apply(view, completion, item, list, from, to),
+    apply: (view, completion, from, to) => {
+      const behind = view.state.sliceDoc(to, to + rest.length) === rest ? rest.length : 0;
+      answer.apply(view, completion, item, list, from, to + behind);
+    },
     info: () => answer.info(item),
   };
 }

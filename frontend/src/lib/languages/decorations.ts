@@ -25,16 +25,22 @@ function asked(ask: Ask, byViewport: boolean): Extension {
     class {
       decorations: DecorationSet = Decoration.none;
       #timer: ReturnType<typeof setTimeout> | undefined;
+      #asking = false;
+      /** What is shown is not, or may not be, what the servers would say now. */
+      #stale = true;
       #destroyed = false;
 
       constructor(private readonly view: EditorView) {
-        this.#later(0);
+        this.#later();
       }
 
       update(update: ViewUpdate): void {
         const refresh = update.transactions.some((tr) => tr.effects.some((effect) => effect.is(refreshLook)));
         if (update.docChanged) this.decorations = this.decorations.map(update.changes);
-        if (update.docChanged || refresh || (byViewport && update.viewportChanged)) this.#later(refresh ? 0 : PAUSE);
+        if (update.docChanged || refresh || (byViewport && update.viewportChanged)) {
+          this.#stale = true;
+          this.#later();
+        } else if (this.#stale && this.#timer === undefined && !this.#asking) this.#later();
       }
 
       destroy(): void {
@@ -42,18 +48,27 @@ function asked(ask: Ask, byViewport: boolean): Extension {
         clearTimeout(this.#timer);
       }
 
-      #later(pause: number): void {
+      #later(): void {
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => void this.#ask(), pause);
+        this.#timer = setTimeout(() => {
+          this.#timer = undefined;
+          void this.#ask();
+        }, PAUSE);
       }
 
       async #ask(): Promise<void> {
         const plugin = this.#destroyed ? null : LSPPlugin.get(this.view);
-        if (!plugin) return;
+        // Editors that nobody sees wait until they are shown: servers do one thing at a time.
+        if (!plugin || this.#asking || !this.view.dom.isConnected) return;
         const { doc } = this.view.state;
+        this.#asking = true;
+        this.#stale = false;
         // A server that does not answer leaves the text as it looks.
         const found = await ask(this.view, plugin).catch(() => null);
-        if (this.#destroyed || found === null || this.view.state.doc !== doc) return;
+        this.#asking = false;
+        if (this.#destroyed) return;
+        if (this.#stale) this.#later();
+        if (found === null || this.view.state.doc !== doc) return;
         this.decorations = Decoration.set(found as Range<Decoration>[], true);
         this.view.dispatch({}); // draw
       }

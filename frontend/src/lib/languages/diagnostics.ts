@@ -116,6 +116,10 @@ const look = EditorView.theme({
   '.cm-lintRange-warning': { backgroundImage: 'none', textDecoration: 'underline wavy var(--warn) 1px', textUnderlineOffset: '3px' },
   '.cm-lintRange-info': { backgroundImage: 'none', textDecoration: 'underline dotted var(--accent) 1px', textUnderlineOffset: '3px' },
   '.cm-lintRange-hint': { backgroundImage: 'none' },
+  '.cm-lintPoint-hint::after': { display: 'none' },
+  '.cm-lintPoint-error::after': { borderBottomColor: 'var(--bad)' },
+  '.cm-lintPoint-warning::after': { borderBottomColor: 'var(--warn)' },
+  '.cm-lintPoint-info::after': { borderBottomColor: 'var(--accent)' },
   '.cm-lintRange-active': { backgroundColor: 'var(--warn-soft)' },
   '.cm-unneeded': { opacity: '0.6' },
   '.cm-deprecated': { textDecoration: 'line-through' },
@@ -182,7 +186,7 @@ export function severityOf(each: Reported): (typeof SEVERITIES)[number] {
 
 /** What it says, as text. */
 export function textOf({ message }: Reported): string {
-  return typeof message === 'string' ? message : message.value;
+  return (typeof message === 'string' ? message : message.value).replace(/\n\s*\n/g, '\n');
 }
 
 export function codeOf(each: Reported): string {

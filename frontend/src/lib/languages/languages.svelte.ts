@@ -420,6 +420,12 @@ function findingOf(path: string, each: Reported): Finding {
   };
 }
 
+/** "1 error, 2 warnings"; "" where nothing is wrong. */
+export function said({ errors, warnings }: Count): string {
+  const parts = [errors && `${errors} ${errors === 1 ? 'error' : 'errors'}`, warnings && `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`];
+  return parts.filter(Boolean).join(', ');
+}
+
 function countOf(list: readonly Finding[]): Count {
   const count = (severity: Severity): number => list.filter((each) => each.severity === severity).length;
   return { errors: count('error'), warnings: count('warning') };

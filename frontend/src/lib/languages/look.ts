@@ -10,7 +10,7 @@ export const look = EditorView.theme({
   '.cm-completionDetail': { color: 'var(--text-faint)', fontStyle: 'normal', marginLeft: '10px' },
   '.cm-completionIcon': { opacity: '0.75', width: '1.1em' },
   '.cm-tooltip.cm-completionInfo': { padding: '8px 10px', maxWidth: '440px', maxHeight: '300px', overflow: 'auto' },
-  '.cm-lsp-documentation': { fontFamily: 'var(--font)', fontSize: '13px', lineHeight: '1.5', overflowWrap: 'anywhere' },
+  '.cm-lsp-documentation': { fontFamily: 'var(--font)', fontSize: '13px', lineHeight: '1.5', overflowWrap: 'anywhere', whiteSpace: 'normal' },
   '.cm-lsp-hover-tooltip': { padding: '6px 10px', maxWidth: 'min(620px, 90vw)', maxHeight: '320px', overflow: 'auto' },
   '.cm-lsp-documentation pre': {
     margin: '4px 0',
@@ -19,6 +19,7 @@ export const look = EditorView.theme({
     fontFamily: 'var(--mono)',
     fontSize: '12.5px',
   },
+  '.cm-lsp-documentation pre br:last-child': { display: 'none' },
   '.cm-lsp-documentation code': { fontFamily: 'var(--mono)', fontSize: '12.5px' },
   '.cm-lsp-documentation p': { margin: '4px 0' },
   '.cm-lsp-documentation ul, .cm-lsp-documentation ol': { margin: '4px 0', paddingLeft: '18px', listStyle: 'initial' },
@@ -26,14 +27,8 @@ export const look = EditorView.theme({
   '.cm-lsp-documentation hr': { border: '0', borderTop: '1px solid var(--line)', margin: '6px 0' },
   '.cm-lsp-signature-tooltip': { padding: '5px 10px', maxWidth: 'min(620px, 90vw)', maxHeight: '200px', overflow: 'auto', fontSize: '13px' },
   '.cm-lsp-signature-tooltip .cm-lsp-active-parameter': { color: 'var(--accent)', fontWeight: '700' },
-  '.cm-panel.cm-rename-panel': {
-    display: 'flex',
-    alignItems: 'center',
-    gap: '8px',
-    padding: '8px 12px',
-    fontFamily: 'var(--font)',
-    fontSize: '13px',
-  },
+  '.cm-panel.cm-rename-panel': { padding: '8px 40px 8px 12px', fontFamily: 'var(--font)', fontSize: '13px' },
+  '.cm-panel.cm-rename-panel, .cm-rename-panel form': { display: 'flex', flexWrap: 'wrap', alignItems: 'center', gap: '8px' },
   '.cm-rename-panel label': { display: 'flex', alignItems: 'center', gap: '8px', fontSize: '13px' },
   '.cm-rename-panel .cm-dialog-close': { color: 'var(--text-muted)', fontSize: '18px', right: '8px' },
 });
