@@ -74,9 +74,7 @@ async def test_two_people_and_one_language_server(pair: Pair) -> None:
 
     # What is wrong shows in the text, on the tab, in the tree, in the corner and in the panel.
     await expect(editor.locator(".cm-lintRange-error")).to_have_text('basket.total() + "?"')
-    await expect(pair.get("problems-toggle")).to_have_attribute(
-        "aria-label", "Problems: 1 error"
-    )
+    await expect(pair.get("problems-toggle")).to_have_attribute("aria-label", "Problems: 1 error")
     await expect(pair.get("tab")).to_contain_text("1")
     await expect(pair.get("tree").locator('[data-path="pricing.py"]')).to_contain_text("1 error")
     await expect(pair.get("servers")).to_have_attribute("data-state", "running")
