@@ -28,7 +28,7 @@ from cloudide.protocol.agent import (
 
 LOG_LIMIT = 16 * 1024  # bytes of stderr that are kept until they are told
 LOG_SECONDS = 0.2  # between two tellings
-MEMORY_SECONDS = 2.0  # between two looks
+MEMORY_SECONDS = (0.2, 0.5, 1.0, 2.0)  # between two looks: more often while it starts
 
 _json = msgspec.json.Encoder()
 
@@ -93,6 +93,7 @@ class LanguageServer(Process):
 
     async def _watch_memory(self, socket: ClientConnection) -> None:
         told = 0
+        pauses, pause = iter(MEMORY_SECONDS), 0.0
         with suppress(ConnectionClosed):
             while not self.child.exited.done():
                 used = self.child.memory()
@@ -103,4 +104,5 @@ class LanguageServer(Process):
                     await socket.send(_json.encode(ServerMemory(used, exceeded)), text=True)
                 if exceeded:
                     await self.child.end(*KILL)
-                await asyncio.sleep(MEMORY_SECONDS)
+                pause = next(pauses, pause)
+                await asyncio.sleep(pause)

@@ -1,0 +1,211 @@
+"""Real language servers in a container, on the source of real packages, while two people type.
+
+What text a server has is seen by what it answers: each symbol that it finds has to be, character
+by character, where it says in the text that the room has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from editor import Editor
+from peer import Peer
+from server import ADMIN_TOKEN, Server
+
+Json = dict[str, Any]
+HEADERS = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+OURS: Json = {
+    "experimental": {"cloudide": {"edits": True}},
+    "textDocument": {"documentSymbol": {"hierarchicalDocumentSymbolSupport": True}},
+}
+ROUNDS = 3
+MODULES = "/usr/local/lib/language-servers/node_modules"
+
+
+class Case(NamedTuple):
+    """`source` is copied to `path`; `function` is one that is put in, `name` a symbol in it."""
+
+    language: str
+    server: str
+    path: str
+    source: str
+    comment: str
+    function: str
+
+
+CASES = [
+    Case(
+        "python",
+        "basedpyright",
+        "json/decoder.py",
+        "cp -r /usr/lib/python3.11/json .",
+        "# ",
+        "def {name}():\n    return 1\n",
+    ),
+    Case(
+        "javascript",
+        "typescript",
+        "document.js",
+        f"cp {MODULES}/vscode-languageserver-textdocument/lib/esm/main.js document.js",
+        "// ",
+        "function {name}() {{\n    return 1;\n}}\n",
+    ),
+    Case(
+        "c",
+        "clangd",
+        "program.c",
+        "printf '#include <stdio.h>\\nint begin(void) {\\n    return 0;\\n}\\n' > program.c",
+        "// ",
+        "int {name}(void) {{\n    return 1;\n}}\n",
+    ),
+    Case(
+        "go",
+        "gopls",
+        "list/list.go",
+        "cp -r /usr/lib/go-*/src/container/list . && rm list/*_test.go"
+        " && printf 'module example.org/list\\n' > list/go.mod",
+        "// ",
+        "func {name}() int {{\n\treturn 1\n}}\n",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+async def workspace(server: Server) -> AsyncIterator[str]:
+    workspace = await server.api.create("languages", image="polyglot")
+    for case in CASES:
+        exit, output = await server.api.run(workspace, "sh", "-c", case.source)
+        assert exit == {"code": 0}, output
+    yield workspace
+    await server.api.remove(workspace)
+
+
+@asynccontextmanager
+async def editing(server: Server, workspace: str, language: str) -> AsyncIterator[Editor]:
+    path = f"/api/v1/workspaces/{workspace}/lsp/{language}"
+    async with (
+        server.api.socket(path, max_size=None) as socket,
+        Editor(socket) as editor,
+    ):
+        await editor.initialize(OURS)
+        yield editor
+
+
+def peer(server: Server, workspace: str, path: str) -> Peer:
+    url = f"{server.url}/api/v1/workspaces/{workspace}/collab/{path}"
+    return Peer(url, additional_headers=HEADERS)
+
+
+def symbols(answer: Any) -> list[Json]:
+    return [
+        symbol for each in answer or [] for symbol in (each, *symbols(each.get("children", [])))
+    ]
+
+
+def at(text: str, place: Json) -> str:
+    """What stands in a range of one line."""
+    line = re.split(r"\r\n|\r|\n", text)[place["start"]["line"]].encode("utf-16-le")
+    start, end = place["start"]["character"], place["end"]["character"]
+    return line[2 * start : 2 * end].decode("utf-16-le")
+
+
+async def type_at_random(case: Case, client: Peer, seed: int) -> None:
+    """Functions and comments come, lines go."""
+    chance = random.Random(seed)  # noqa: S311
+    for number in range(12):
+        text = str(client)
+        # What a file begins with stays, or all of it is nothing to some servers.
+        starts = [found.end() for found in re.finditer("\n", text)]
+        start = chance.choice(starts[len(starts) // 4 :])
+        if chance.random() < 0.3:
+            end = text.find("\n", start) + 1
+            if end > start:
+                first = len(text[:start].encode())
+                del client.text[first : first + len(text[start:end].encode())]
+                await client.flush()
+        elif chance.random() < 0.5:
+            await client.insert(start, f"{case.comment}\u00e9 \U0001f600 {seed}\n")
+        else:
+            await client.insert(start, case.function.format(name=f"added_{abs(seed)}_{number}"))
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.server)
+async def test_a_real_server(server: Server, workspace: str, case: Case) -> None:
+    root = f"/api/v1/workspaces/{workspace}"
+    async with (
+        peer(server, workspace, case.path) as ada,
+        peer(server, workspace, case.path) as bob,
+        editing(server, workspace, case.language) as editor,
+    ):
+        for each in (ada, bob):
+            await each.until(lambda each=each: each.answered)
+        uri = f"file:///workspace/{case.path}"
+        document = {"textDocument": {"uri": uri}}
+        await editor.open(uri)
+
+        async def ask(method: str, **params: Any) -> Any:
+            return await editor.request(f"textDocument/{method}", {**document, **params})
+
+        # Something to find at the end, whatever happens before it.
+        original = str(ada)
+        await ada.append("\n" + case.function.format(name="the_last"))
+        for round in range(ROUNDS):
+            seed = 10 * round + 1
+            await asyncio.gather(
+                type_at_random(case, ada, seed), type_at_random(case, bob, seed + 1)
+            )
+            await ada.saved()
+            await bob.saved()
+            await ada.until(lambda: str(ada) == str(bob))
+            text = str(ada)
+            found = symbols(await ask("documentSymbol"))
+            assert found
+            for symbol in found:
+                name = symbol["name"].rpartition(".")[2].partition("(")[0]
+                there = at(text, symbol["selectionRange"])
+                assert name in there or there in symbol["name"], (symbol, there)
+        # Back to what compiles: one person's edit of all of it.
+        del ada.text[0 : len(str(ada).encode())]
+        await ada.insert(0, original + "\n" + case.function.format(name="the_last"))
+        await ada.saved()
+        place = {"line": str(ada).count("\n", 0, str(ada).index("the_last"))}
+        place["character"] = str(ada).splitlines()[place["line"]].index("the_last") + 1
+        hover = await ask("hover", position=place)
+        assert "the_last" in str(hover["contents"])
+        await editor.until(lambda: uri in editor.diagnostics or case.server == "gopls")
+        edited = await ask("rename", position=place, newName="renamed_here")
+        assert (edited["files"], edited["edits"]) == ([case.path], 1)
+        for each in (ada, bob):
+            await each.until(lambda each=each: "renamed_here" in str(each))
+        await ada.append(case.comment + "meanwhile\n")
+        await ada.saved()
+        await server.api.post(f"{root}/edits/{edited['id']}/undo")
+        for each in (ada, bob):
+            await each.until(lambda each=each: "renamed_here" not in str(each))
+            assert str(each).endswith("meanwhile\n")
+            assert str(each).count("the_last") == 1
+        view = await server.api.get(f"{root}/languages")
+        shown = next(each for each in view["servers"] if each["id"] == case.server)
+        assert (shown["state"], shown["clients"], shown["restarts"]) == ("running", 1, 0)
+        assert shown["version"]
+        assert shown["memory"] > 0
+
+
+async def test_two_servers_for_python_answer_as_one(server: Server, workspace: str) -> None:
+    await server.api.write(workspace, "unused.py", "import os\n\nx: int = 'text'\n")
+    async with editing(server, workspace, "python") as editor:
+        uri = "file:///workspace/unused.py"
+        await editor.open(uri)
+
+        def sources() -> set[str]:
+            found = editor.diagnostics.get(uri, {"diagnostics": []})["diagnostics"]
+            return {each.get("source", "") for each in found}
+
+        await editor.until(lambda: {"basedpyright", "Ruff"} <= sources())
