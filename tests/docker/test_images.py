@@ -83,6 +83,7 @@ async def test_python_image_is_ready_for_a_person(
     for probe in (
         "touch /workspace/file ~/file",
         "python --version && pip --version && ruff --version && pytest --version",
+        "basedpyright --version",
         "git --version && rg --version && make --version && curl --version",
         "test \"$(python -c 'import sys; print(sys.stdout.encoding)')\" = utf-8",
         "python -m venv /tmp/venv && /tmp/venv/bin/pip --version",

@@ -265,3 +265,28 @@ describe('the authors beside the lines', () => {
     expect(authors(ada)).toEqual(['Ada']);
   });
 });
+
+describe('An edit that the server made for this person', () => {
+  function undo(tab: Tab): void {
+    const key = new KeyboardEvent('keydown', { key: 'z', code: 'KeyZ', ctrlKey: true, bubbles: true, cancelable: true });
+    tab.editor.view.contentDOM.dispatchEvent(key);
+  }
+
+  test('is undone in its turn, once', async () => {
+    const ada = await join(new FakeRoom('start'));
+    const taken: string[] = [];
+    ada.type(' one');
+    ada.editor.made('rename', () => taken.push('rename'));
+    ada.type(' two');
+    undo(ada);
+    expect([ada.text, taken]).toEqual(['start one', []]);
+    undo(ada);
+    expect([ada.text, taken]).toEqual(['start one', ['rename']]);
+    undo(ada);
+    expect([ada.text, taken]).toEqual(['start', ['rename']]);
+    ada.editor.made('gone', () => taken.push('gone'));
+    ada.editor.unmade('gone');
+    undo(ada);
+    expect(taken).toEqual(['rename']);
+  });
+});

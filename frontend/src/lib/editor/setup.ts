@@ -123,6 +123,14 @@ function labelOf(path: string): Extension {
   return EditorView.contentAttributes.of({ 'aria-label': `Text of ${path}` });
 }
 
+/** An edit that the server made for this person, as a step of their undo. */
+interface Made {
+  id: string;
+  /** How many steps of this editor were before it. */
+  depth: number;
+  undo: () => void;
+}
+
 export class Editor {
   readonly view: EditorView;
   readonly undo: Y.UndoManager;
@@ -134,6 +142,7 @@ export class Editor {
   readonly #languages = new Compartment();
   #path: string;
   #destroyed = false;
+  #made: Made[] = [];
   #scroll = { top: 0, left: 0 };
 
   constructor(private readonly options: EditorOptions) {
@@ -172,6 +181,7 @@ export class Editor {
           indentUnit.of(indentationOf(text.toString(), path)),
           EditorState.tabSize.of(4),
           keymap.of([
+            { key: 'Mod-z', run: () => this.#undoMade() },
             ...yUndoManagerKeymap,
             ...closeBracketsKeymap,
             ...defaultKeymap,
@@ -247,6 +257,30 @@ export class Editor {
       this.undo.undo();
       return true;
     };
+  }
+
+  /**
+   * An edit that the server has just made for this person, such as a rename, is their last step: to
+   * undo it is to have the server take it back.
+   */
+  made(id: string, undo: () => void): void {
+    this.undo.stopCapturing();
+    this.#made.push({ id, undo, depth: this.undo.undoStack.length });
+  }
+
+  /** That edit is taken back. */
+  unmade(id: string): void {
+    this.#made = this.#made.filter((each) => each.id !== id);
+  }
+
+  #undoMade(): boolean {
+    const last = this.#made.at(-1);
+    if (!last || this.undo.undoStack.length > last.depth) return false;
+    this.#made.pop();
+    // What was undone before it has been typed anew: it is no longer the last step.
+    if (this.undo.undoStack.length < last.depth) return false;
+    last.undo();
+    return true;
   }
 
   /** Shows who wrote each line beside it; null takes that away. */

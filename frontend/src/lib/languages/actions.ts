@@ -168,6 +168,25 @@ async function run(plugin: LSPPlugin, actions: Actions, action: CodeAction | Ser
   if (answer || !action.command) actions.edited(action.title, answer);
 }
 
+/** Everything that can be asked of the servers here, for those who use no keys. */
+export const showMenu: Command = (view) => {
+  if (!LSPPlugin.get(view)) return false;
+  const entries: [string, Command][] = [
+    ['Go to the definition', goToDefinition],
+    ['Where it is used', findReferences],
+    ['Implementations', goToImplementation],
+    ['Its type', goToTypeDefinition],
+  ];
+  const edits: [string, Command][] = [
+    ['Rename everywhere…', renameSymbol],
+    ['Mend or change…', showActions],
+    ['Format the file', formatDocument],
+  ];
+  const all = view.state.readOnly ? entries : [...entries, ...edits];
+  void chooseFrom(view, 'Code', all.map(([title]) => title)).then((chosen) => all[chosen]?.[1](view));
+  return true;
+};
+
 const clickable = EditorView.domEventHandlers({
   mousedown(event, view) {
     if (event.button !== 0 || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return false;
@@ -188,5 +207,6 @@ export const actionKeys: Extension = [
     { key: 'F2', run: renameSymbol, preventDefault: true },
     { key: 'Shift-Alt-f', run: formatDocument, preventDefault: true },
     { key: 'Mod-.', run: showActions, preventDefault: true },
+    { key: 'Alt-Enter', run: showMenu, preventDefault: true },
   ]),
 ];

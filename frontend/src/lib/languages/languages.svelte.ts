@@ -386,15 +386,21 @@ export class Languages {
 
   #edited(what: string, edit: Edited | null): void {
     if (!edit) {
-      toasts.info(`${what}: there was nothing to change.`);
+      toasts.info('There was nothing to change.');
       return;
     }
+    const undo = (): void => {
+      toasts.dismiss(toast);
+      void this.#undo(edit.id);
+    };
+    for (const path of edit.files) this.documents.get(path)?.editor?.made(edit.id, undo);
     const files = edit.files.length;
-    const said = files === 1 ? `${what}.` : `${what} in ${files} files.`;
-    toasts.info(said, { label: 'Undo', run: () => void this.#undo(edit.id) });
+    const told = files === 1 ? `${what}.` : `${what} in ${files} files.`;
+    const toast = toasts.info(told, { label: 'Undo', run: undo });
   }
 
   async #undo(edit: string): Promise<void> {
+    for (const { editor } of this.documents.list) editor?.unmade(edit);
     try {
       await request('POST', workspaceUrl(this.workspace, `/edits/${encodeURIComponent(edit)}/undo`));
     } catch (error) {

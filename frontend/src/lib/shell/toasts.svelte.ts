@@ -17,9 +17,11 @@ class Toasts {
   list = $state<Toast[]>([]);
   #next = 1;
 
-  info(text: string, action?: ToastAction): void {
+  /** The answer is what `dismiss` takes. */
+  info(text: string, action?: ToastAction): number {
     const id = this.#add('info', text, action);
     setTimeout(() => this.dismiss(id), action ? 12_000 : 5000);
+    return id;
   }
 
   error(error: unknown, what = ''): void {
