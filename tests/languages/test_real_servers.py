@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
-from editor import Editor
+from editor import WAIT_SECONDS, Editor
+from lsprotocol import types as lsp
 from peer import Peer
+from pygls.io_ import run_websocket
+from pygls.lsp.client import LanguageClient
 from server import ADMIN_TOKEN, Server
 
 Json = dict[str, Any]
@@ -209,3 +213,58 @@ async def test_two_servers_for_python_answer_as_one(server: Server, workspace: s
             return {each.get("source", "") for each in found}
 
         await editor.until(lambda: {"basedpyright", "Ruff"} <= sources())
+
+
+async def test_a_client_that_knows_nothing_of_us(server: Server, workspace: str) -> None:
+    """pygls's own, with its own websocket loop: whole texts, plain positions, no extension."""
+    text = "def greet(name: str) -> str:\n    return name\n\n\ngreet(1)\n"
+    await server.api.write(workspace, "plain.py", text)
+    uri = "file:///workspace/plain.py"
+    client = LanguageClient("plain", "1")
+    diagnosed: asyncio.Queue[lsp.PublishDiagnosticsParams] = asyncio.Queue()
+
+    @client.feature(lsp.TEXT_DOCUMENT_PUBLISH_DIAGNOSTICS)
+    def publish(params: lsp.PublishDiagnosticsParams) -> None:
+        diagnosed.put_nowait(params)
+
+    stop = threading.Event()
+    path = f"/api/v1/workspaces/{workspace}/lsp/python"
+    async with server.api.socket(path, max_size=None) as socket, asyncio.timeout(WAIT_SECONDS):
+        running = asyncio.create_task(
+            run_websocket(websocket=socket, stop_event=stop, protocol=client.protocol)
+        )
+        await asyncio.sleep(0)
+        capabilities = lsp.ClientCapabilities()
+        result = await client.initialize_async(lsp.InitializeParams(capabilities=capabilities))
+        assert result.capabilities.hover_provider
+        client.initialized(lsp.InitializedParams())
+        item = lsp.TextDocumentItem(uri, "python", 1, text)
+        client.text_document_did_open(lsp.DidOpenTextDocumentParams(item))
+        document = lsp.TextDocumentIdentifier(uri)
+        place = lsp.Position(4, 2)
+        hover = await client.text_document_hover_async(lsp.HoverParams(document, place))
+        assert hover is not None
+        assert "greet" in str(hover.contents)
+        found = await client.text_document_definition_async(lsp.DefinitionParams(document, place))
+        assert isinstance(found, list)
+        assert isinstance(found[0], lsp.Location)
+        assert (found[0].uri, found[0].range.start) == (uri, lsp.Position(0, 4))
+        edit = await client.text_document_rename_async(lsp.RenameParams(document, place, "hello"))
+        assert edit is not None
+        assert edit.changes is not None
+        assert [each.new_text for each in edit.changes[uri]] == ["hello", "hello"]
+        while not any("str" in each.message for each in (await diagnosed.get()).diagnostics):
+            pass
+        # What it types goes nowhere; what others type is what it is served.
+        async with peer(server, workspace, "plain.py") as ada:
+            await ada.until(lambda: ada.answered)
+            await ada.insert(0, "# new\n")
+            await ada.saved()
+            hover = await client.text_document_hover_async(lsp.HoverParams(document, place))
+            assert hover is not None
+            assert "greet" in str(hover.contents)
+            assert str(ada) == "# new\n" + text
+        await client.shutdown_async(None)
+        client.exit(None)
+        await socket.close()
+        await running
