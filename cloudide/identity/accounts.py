@@ -1,78 +1,58 @@
 """Accounts and sessions: who somebody is.
 
 The first account is made with a one-time sign-in token that `cloudide serve` prints; the same kind
-of token signs its owner in again later. A session is a random secret in a cookie.
+of token signs its owner in again later, and so does an email address with a password once they are
+set. A session is a random secret in a cookie.
 """
 
 from __future__ import annotations
 
-import colorsys
-import hashlib
 import hmac
 import secrets
 import time
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloudide.errors import InvalidInput, NotSignedIn
-from cloudide.identity.permissions import Person
+from cloudide.errors import Conflict, Denied, NotFound, NotSignedIn
+from cloudide.identity.attempts import Attempts
+from cloudide.identity.credentials import digest, new_secret
+from cloudide.identity.passwords import Passwords, checked, is_outdated
+from cloudide.identity.permissions import Limit, Scope, actions_of
+from cloudide.identity.sessions import Sessions
+from cloudide.identity.tokens import ApiTokens
+from cloudide.identity.users import (
+    MAX_EMAIL,
+    Account,
+    Profile,
+    User,
+    clean_email,
+    clean_name,
+    new_row,
+    user_of,
+)
 from cloudide.storage.database import Database
 from cloudide.storage.tables import sessions, sign_in_tokens, users
 
 SIGN_IN_TOKEN_SECONDS = 24 * 3600
-_USED_RESOLUTION = 3600  # seconds; how exactly the last use of a session is noted
-MAX_NAME = 64
 AUTOMATION = "automation"  # the user id behind the preset administrator token
-
-
-class User(msgspec.Struct, frozen=True):
-    id: str
-    name: str
-    color: str
-    admin: bool
-
-    @property
-    def person(self) -> Person:
-        return Person(self.id, self.name, self.color)
 
 
 class NameNeeded(Exception):
     """The first account is about to be made; its owner has to say a name first."""
 
 
-def new_secret() -> str:
-    return secrets.token_urlsafe(32)
-
-
-def digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def clean_name(name: str, what: str = "A name") -> str:
-    """A name as people may give it: 1 to 64 visible characters, in Unicode's composed form.
-
-    Raises:
-        InvalidInput: empty, too long, or with control or invisible formatting characters.
-    """
-    cleaned = unicodedata.normalize("NFC", name).strip()
-    if not cleaned or len(cleaned) > MAX_NAME:
-        raise InvalidInput(f"{what} has 1 to {MAX_NAME} characters.")
-    # Cc control, Cf formatting (direction overrides forge names), Cs surrogates, Zl/Zp separators.
-    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in cleaned):
-        raise InvalidInput(f"{what} cannot hold control or invisible characters.")
-    return cleaned
-
-
 class Accounts:
     def __init__(self, database: Database, admin_token: str, session_days: int) -> None:
         self._database = database
+        self._passwords = Passwords()
+        self._attempts = Attempts()
+        self.sessions = Sessions(database, session_days)
+        self.tokens = ApiTokens(database)
         self._admin_token = digest(admin_token) if admin_token else ""
-        self._session_seconds = session_days * 86400
 
     async def start(self) -> None:
         """Make the account of the preset administrator token, where there is one."""
@@ -81,7 +61,7 @@ class Accounts:
                 found = await db.execute(select(users.c.id).where(users.c.id == AUTOMATION))
                 if found.first() is None:
                     await db.execute(
-                        insert(users).values(**_row(AUTOMATION, "Automation", True, 0))
+                        insert(users).values(**new_row(AUTOMATION, "Automation", True, 0))
                     )
 
     async def create_sign_in_token(self) -> str:
@@ -96,7 +76,7 @@ class Accounts:
             )
         return token
 
-    async def sign_in(self, token: str, name: str | None) -> tuple[User, str]:
+    async def sign_in(self, token: str, name: str | None, agent: str = "") -> tuple[User, str]:
         """Use a one-time token; returns the owner and a new session's secret.
 
         Raises:
@@ -119,7 +99,7 @@ class Accounts:
                 )
             owner = await db.execute(
                 select(users)
-                .where(users.c.admin, users.c.id != AUTOMATION)
+                .where(users.c.admin, users.c.active, users.c.id != AUTOMATION)
                 .order_by(users.c.created_at)
             )
             row = owner.first()
@@ -127,87 +107,148 @@ class Accounts:
                 if name is None:
                     raise NameNeeded
                 number = await _count(db)
-                values = _row(secrets.token_hex(8), clean_name(name), True, number)
+                values = new_row(secrets.token_hex(8), clean_name(name), True, number)
                 await db.execute(insert(users).values(**values))
-                user = _user(values)
+                user = user_of(values)
             else:
-                user = _user(row._mapping)
-        return user, await self.create_session(user.id)
+                user = user_of(row._mapping)
+        return user, await self.sessions.create(user.id, agent)
+
+    async def sign_in_with_password(
+        self, email: str, password: str, address: str, agent: str = ""
+    ) -> tuple[User, str]:
+        """Returns the account and a new session's secret. `address`: whom failures count for.
+
+        Raises:
+            NotSignedIn: no such account, or another password; which of them is not told.
+            TooMany: there were too many failures.
+        """
+        account = unicodedata.normalize("NFC", email).strip().casefold()[:MAX_EMAIL]
+        self._attempts.check(account, address)
+        async with self._database.begin() as db:
+            found = await db.execute(select(users).where(users.c.email == account, users.c.active))
+            row = found.first()
+        kept: str | None = row.password if row is not None else None
+        good = await self._passwords.matches(kept, password)
+        if row is None or kept is None or not good:
+            self._attempts.failed(account, address)
+            raise NotSignedIn("This is not the email address and password of an account here.")
+        self._attempts.succeeded(account, address)
+        if is_outdated(kept):
+            await self._keep_password(row.id, await self._passwords.hash(password))
+        return user_of(row._mapping), await self.sessions.create(row.id, agent)
 
     async def create_guest(self, name: str) -> User:
         name = clean_name(name)
         async with self._database.begin() as db:
-            values = _row(secrets.token_hex(8), name, False, await _count(db))
+            values = new_row(secrets.token_hex(8), name, False, await _count(db))
             await db.execute(insert(users).values(**values))
-        return _user(values)
-
-    async def create_session(self, user: str) -> str:
-        """Begin a session; returns its secret, which is stored nowhere."""
-        secret = new_secret()
-        now = time.time()
-        async with self._database.begin() as db:
-            await db.execute(
-                insert(sessions).values(hash=digest(secret), user=user, created_at=now, used_at=now)
-            )
-        return secret
-
-    async def end_session(self, secret: str) -> None:
-        async with self._database.begin() as db:
-            await db.execute(delete(sessions).where(sessions.c.hash == digest(secret)))
+        return user_of(values)
 
     async def by_session(self, secret: str) -> User | None:
         """Whose session this is, or None when it never was or has ended."""
-        now = time.time()
-        hash = digest(secret)
-        async with self._database.begin() as db:
-            found = await db.execute(
-                select(users, sessions.c.used_at)
-                .join(sessions, sessions.c.user == users.c.id)
-                .where(sessions.c.hash == hash, sessions.c.used_at > now - self._session_seconds)
-            )
-            row = found.first()
-            if row is None:
-                return None
-            if row.used_at < now - _USED_RESOLUTION:
-                await db.execute(
-                    update(sessions).where(sessions.c.hash == hash).values(used_at=now)
-                )
-            return _user(row._mapping)
+        return await self.sessions.owner(secret)
 
     async def by_token(self, token: str) -> User | None:
-        """Whose API token this is."""
+        """Whose API token this is, with what it narrows their rights to."""
         if self._admin_token and hmac.compare_digest(digest(token), self._admin_token):
             return await self.get(AUTOMATION)
-        return None
+        found = await self.tokens.use(token)
+        user = await self.get(found.user) if found else None
+        if found is None or user is None:
+            return None
+        actions = actions_of(found.scopes)
+        limit = Limit(actions, found.workspace, found.id, found.expires_at)
+        # An administrator's powers over the whole site need a token that is for them.
+        admin = user.admin and Scope.ADMIN in found.scopes and not found.workspace
+        return msgspec.structs.replace(user, admin=admin, limit=limit)
 
     async def get(self, user: str) -> User | None:
+        """An account that is active, by its id."""
         async with self._database.begin() as db:
-            row = (await db.execute(select(users).where(users.c.id == user))).first()
-            return _user(row._mapping) if row else None
+            found = await db.execute(select(users).where(users.c.id == user, users.c.active))
+            row = found.first()
+            return user_of(row._mapping) if row else None
+
+    # ── what somebody sets of their own ─────────────────────────────────────────────────────────
+
+    async def profile(self, user: str) -> Profile:
+        async with self._database.begin() as db:
+            row = (await db.execute(select(users).where(users.c.id == user))).one()
+            return Profile(row.name, row.email or "", row.password is not None)
+
+    async def rename(self, user: str, name: str) -> None:
+        """Raises: InvalidInput: it is no name."""
+        async with self._database.begin() as db:
+            values = {"name": clean_name(name)}
+            await db.execute(update(users).where(users.c.id == user).values(**values))
+
+    async def set_password(self, user: str, email: str, password: str, current: str) -> None:
+        """Set the address and password somebody signs in with; `current`: the one they have.
+
+        Raises:
+            InvalidInput: no address, or no good password. Denied: `current` is not theirs.
+            Conflict: the address is another account's. TooMany: too many guesses of `current`.
+        """
+        email = clean_email(email)
+        async with self._database.begin() as db:
+            row = (await db.execute(select(users).where(users.c.id == user))).one()
+        password = checked(password, row.name, email)
+        if row.password is not None:
+            self._attempts.check(row.email, f"account {user}")
+            if not await self._passwords.matches(row.password, current):
+                self._attempts.failed(row.email, f"account {user}")
+                raise Denied("The present password is not this one.")
+        await self._keep_password(user, await self._passwords.hash(password), email)
+
+    async def _keep_password(self, user: str, kept: str, email: str | None = None) -> None:
+        values = {"password": kept} if email is None else {"password": kept, "email": email}
+        try:
+            async with self._database.begin() as db:
+                await db.execute(update(users).where(users.c.id == user).values(**values))
+        except IntegrityError as error:
+            raise Conflict("Another account here has this email address.") from error
+
+    # ── who is here at all ──────────────────────────────────────────────────────────────────────
+
+    async def all(self) -> list[Account]:
+        """Everybody but the automation, the oldest account first."""
+        async with self._database.begin() as db:
+            found = await db.execute(
+                select(users).where(users.c.id != AUTOMATION).order_by(users.c.created_at)
+            )
+            return [
+                Account(row.id, row.name, row.color, row.admin, row.email or "", row.active)
+                for row in found
+            ]
+
+    async def change(self, user: str, *, admin: bool | None, active: bool | None) -> Account:
+        """Make somebody an administrator or not, or deactivate them, which ends their sessions.
+
+        Raises:
+            NotFound: there is no such account. Conflict: the site would have no administrator.
+        """
+        values = {"admin": admin, "active": active}
+        values = {name: value for name, value in values.items() if value is not None}
+        async with self._database.begin() as db:
+            if values:
+                await db.execute(
+                    update(users)
+                    .where(users.c.id == user, users.c.id != AUTOMATION)
+                    .values(**values)
+                )
+            left = await db.execute(
+                select(users.c.id).where(users.c.admin, users.c.active, users.c.id != AUTOMATION)
+            )
+            if left.first() is None:
+                raise Conflict("Somebody has to stay this server's administrator.")
+            if active is False:
+                await db.execute(delete(sessions).where(sessions.c.user == user))
+        for account in await self.all():
+            if account.id == user:
+                return account
+        raise NotFound("There is no such account.")
 
 
 async def _count(db: AsyncConnection) -> int:
     return (await db.execute(select(func.count()).select_from(users))).scalar_one()
-
-
-def _user(row: Mapping[Any, Any]) -> User:
-    return User(row["id"], row["name"], row["color"], row["admin"])
-
-
-def _row(id: str, name: str, admin: bool, number: int) -> dict[str, object]:
-    """A new account, the `number`-th of this server."""
-    return {
-        "id": id,
-        "name": name,
-        "color": _color(number),
-        "admin": admin,
-        "created_at": time.time(),
-    }
-
-
-def _color(number: int) -> str:
-    """A colour of one's own: each hue is the golden angle away from the last, so that any few
-    accounts differ clearly; dark enough for white text, light enough to see on a dark page."""
-    hue = (0.62 + number * 0.381966) % 1
-    red, green, blue = colorsys.hls_to_rgb(hue, 0.4, 0.6)
-    return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"

@@ -13,7 +13,7 @@ from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from cloudide.errors import Conflict, NotFound
-from cloudide.identity.accounts import digest, new_secret
+from cloudide.identity.credentials import digest, new_secret
 from cloudide.identity.permissions import Person, Role
 from cloudide.storage.database import Database
 from cloudide.storage.tables import invites, members, users, workspaces

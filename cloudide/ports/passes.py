@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import delete, insert, select
 
 from cloudide.errors import Denied
-from cloudide.identity.accounts import digest, new_secret
+from cloudide.identity.credentials import digest, new_secret
 from cloudide.ports.sites import Target
 from cloudide.storage.database import Database
 from cloudide.storage.tables import preview_passes

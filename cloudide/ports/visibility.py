@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import delete, insert, select
 
 from cloudide.errors import TooMany
-from cloudide.identity.accounts import digest, new_secret
+from cloudide.identity.credentials import digest, new_secret
 from cloudide.identity.permissions import Action
 from cloudide.storage.database import Database
 from cloudide.storage.tables import ports

@@ -37,6 +37,12 @@ users = Table(
     Column("color", String, nullable=False),
     Column("admin", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
+    # In lower case; with the password (argon2id, PHC string format) a way to sign in.
+    Column("email", String, nullable=True),
+    Column("password", String, nullable=True),
+    # Who was deactivated cannot sign in; what they made stays theirs.
+    Column("active", Boolean, nullable=False, default=True, server_default="1"),
+    Index("ix_users_email", "email", unique=True),
 )
 
 sessions = Table(
@@ -46,6 +52,22 @@ sessions = Table(
     Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("created_at", Float, nullable=False),
     Column("used_at", Float, nullable=False),
+    Column("agent", String, nullable=False, default="", server_default=""),  # User-Agent
+)
+
+# Tokens of people's programs. `scopes` stand between commas; `workspace` limits a token to one.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("hash", String, nullable=False, unique=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=True),
+    Column("used_at", Float, nullable=True),
 )
 
 sign_in_tokens = Table(

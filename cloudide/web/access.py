@@ -16,8 +16,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn
-from cloudide.identity.accounts import User
+from cloudide.identity.credentials import digest
 from cloudide.identity.permissions import Action, Grant, Role
+from cloudide.identity.users import User
 from cloudide.ports.sites import Sites, Target
 from cloudide.settings import Settings
 from cloudide.web.live import Closable, LiveSocket
@@ -41,13 +42,17 @@ class SignedIn:
     """Access for everybody who has an account here."""
 
 
+class InPerson:
+    """Access for everybody who is signed in here themselves: not by an API token."""
+
+
 class InWorkspace(msgspec.Struct, frozen=True):
     """Access for members of the workspace in the path whose role allows `action`."""
 
     action: Action
 
 
-Access = Public | SignedIn | InWorkspace
+Access = Public | SignedIn | InPerson | InWorkspace
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -102,10 +107,18 @@ async def admit(connection: HTTPConnection, access: Access) -> None:
     caller = state.caller = await caller_of(connection)
     if caller is None:
         raise NotSignedIn()
+    if isinstance(access, InPerson) and not caller.session:
+        raise Denied("An API token cannot do this; sign in to the IDE.")
     if isinstance(access, InWorkspace):
         state.grant = await grant_for(connection, caller.user, connection.path_params["workspace"])
         if not state.grant.allows(access.action):
-            raise Denied(f"Your role here ({state.grant.role}) does not allow this.")
+            raise Denied(_why_not(state.grant, access.action))
+
+
+def _why_not(grant: Grant, action: Action) -> str:
+    if grant.allows_person(action):
+        return "This API token's scopes do not allow this; make one that does."
+    return f"Your role here ({grant.role}) does not allow this."
 
 
 async def admit_live(connection: HTTPConnection, access: Access, channel: Closable) -> LiveSocket:
@@ -125,7 +138,10 @@ async def admit_live(connection: HTTPConnection, access: Access, channel: Closab
     if caller is None:
         raise NotSignedIn()
     workspace = connection.state.grant.workspace if isinstance(access, InWorkspace) else ""
-    socket = LiveSocket(caller.user.id, caller.session, workspace, channel)
+    session = digest(caller.session) if caller.session else ""
+    limit = caller.user.limit
+    token, expires_at = (limit.token, limit.expires_at) if limit else ("", None)
+    socket = LiveSocket(caller.user.id, session, workspace, channel, token, expires_at)
     live.add(socket)
     return socket
 
@@ -141,12 +157,15 @@ async def grant_for(connection: HTTPConnection, user: User, workspace: str) -> G
 
 async def grant_of(provided: Services, user: User, workspace: str) -> Grant:
     """As `grant_for`."""
+    limit = user.limit
+    if limit is not None and limit.workspace not in ("", workspace):
+        raise NotFound("There is no such workspace, or this API token is not for it.")
     role = await provided.membership.role(workspace, user.id)
     if user.admin and provided.supervisor.exists(workspace):
         role = Role.OWNER
     if role is None:
         raise NotFound("There is no such workspace, or you are not a member of it.")
-    return Grant(user.person, workspace, role)
+    return Grant(user.person, workspace, role, limit)
 
 
 PreviewApp = Callable[[Scope, Receive, Send, Target], Awaitable[None]]

@@ -152,7 +152,8 @@ async def accept_invite(request: Request) -> Response:
         if body.name is None:
             raise InvalidInput("Say your name to join.")
         user = await provided.accounts.create_guest(body.name)
-        secret = await provided.accounts.create_session(user.id)
+        agent = request.headers.get("user-agent", "")
+        secret = await provided.accounts.sessions.create(user.id, agent)
     await provided.membership.accept(invite, user.id)
     response = json_response(Accepted(invite.workspace, session_view(user).user))
     if secret:

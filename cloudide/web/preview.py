@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from cloudide.errors import CloudIDEError, Denied, NotFound, Unavailable
-from cloudide.identity.accounts import digest
+from cloudide.identity.credentials import digest
 from cloudide.ports import http
 from cloudide.ports.headers import Headers
 from cloudide.ports.passes import PASS_SECONDS

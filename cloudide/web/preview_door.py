@@ -13,7 +13,8 @@ import msgspec
 from starlette.types import Scope
 
 from cloudide.errors import NotFound
-from cloudide.identity.accounts import User, digest
+from cloudide.identity.credentials import digest
+from cloudide.identity.users import User
 from cloudide.ports.headers import Headers, cookies
 from cloudide.ports.sites import Sites, Target
 from cloudide.ports.visibility import NEEDED

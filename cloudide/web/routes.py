@@ -14,6 +14,7 @@ from cloudide.errors import NotFound
 from cloudide.identity.permissions import Action
 from cloudide.protocol.sync import SUBPROTOCOL
 from cloudide.web import (
+    account,
     activity,
     collab,
     convert,
@@ -32,9 +33,10 @@ from cloudide.web import (
     session,
     tasks,
     terminals,
+    users,
     workspaces,
 )
-from cloudide.web.access import Access, InWorkspace, Public, SignedIn, admit
+from cloudide.web.access import Access, InPerson, InWorkspace, Public, SignedIn, admit
 from cloudide.web.openapi import Handler
 from cloudide.web.relays import relay
 from cloudide.web.services import services
@@ -42,6 +44,7 @@ from cloudide.web.sockets import conversation
 
 PUBLIC = Public()
 SIGNED_IN = SignedIn()
+IN_PERSON = InPerson()
 READ = InWorkspace(Action.READ)
 WRITE = InWorkspace(Action.WRITE)
 EXECUTE = InWorkspace(Action.EXECUTE)
@@ -69,6 +72,17 @@ ENDPOINTS = [
     Endpoint("GET", f"{API}/session", PUBLIC, session.show),
     Endpoint("POST", f"{API}/session", PUBLIC, session.sign_in),
     Endpoint("DELETE", f"{API}/session", PUBLIC, session.sign_out),
+    Endpoint("GET", f"{API}/account", IN_PERSON, account.show),
+    Endpoint("PATCH", f"{API}/account", IN_PERSON, account.change),
+    Endpoint("PUT", f"{API}/account/password", IN_PERSON, account.set_password),
+    Endpoint("GET", f"{API}/sessions", IN_PERSON, account.sessions),
+    Endpoint("DELETE", f"{API}/sessions", IN_PERSON, account.end_other_sessions),
+    Endpoint("DELETE", f"{API}/sessions/{{session}}", IN_PERSON, account.end_session),
+    Endpoint("GET", f"{API}/tokens", IN_PERSON, account.tokens),
+    Endpoint("POST", f"{API}/tokens", IN_PERSON, account.create_token),
+    Endpoint("DELETE", f"{API}/tokens/{{token}}", IN_PERSON, account.revoke_token),
+    Endpoint("GET", f"{API}/users", SIGNED_IN, users.show_all),
+    Endpoint("PATCH", f"{API}/users/{{user}}", SIGNED_IN, users.change),
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create),

@@ -6,8 +6,10 @@ import msgspec
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from cloudide.errors import NotSignedIn
-from cloudide.identity.accounts import NameNeeded, User
+from cloudide.errors import InvalidInput, NotSignedIn
+from cloudide.identity.accounts import NameNeeded
+from cloudide.identity.credentials import digest
+from cloudide.identity.users import User
 from cloudide.web.access import Caller, cookie_name
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
@@ -26,10 +28,13 @@ class SessionView(msgspec.Struct):
 
 
 class SignIn(msgspec.Struct):
-    """A one-time token; `name` is asked for when the first account is made with it."""
+    """A one-time token, or an email address and its password. `name` is asked for when the first
+    account is made with a token."""
 
-    token: str
+    token: str | None = None
     name: str | None = None
+    email: str | None = None
+    password: str | None = None
 
 
 class NameNeededView(msgspec.Struct):
@@ -64,12 +69,23 @@ async def show(request: Request) -> Response:
 
 @describe(tag="session", body=SignIn, HTTP_200=SessionView)
 async def sign_in(request: Request) -> Response:
-    """Sign in with a one-time token."""
+    """Sign in with a one-time token, or with a password. The session before, if any, ends."""
     body = await json_body(request, SignIn)
-    try:
-        user, secret = await services(request).accounts.sign_in(body.token, body.name)
-    except NameNeeded:
-        return json_response(NameNeededView(True))
+    accounts = services(request).accounts
+    agent = request.headers.get("user-agent", "")
+    if body.token is not None:
+        try:
+            user, secret = await accounts.sign_in(body.token, body.name, agent)
+        except NameNeeded:
+            return json_response(NameNeededView(True))
+    elif body.email is not None and body.password is not None:
+        address = request.client.host if request.client else ""
+        user, secret = await accounts.sign_in_with_password(
+            body.email, body.password, address, agent
+        )
+    else:
+        raise InvalidInput("Sign in with a token, or with email and password.")
+    await _end(request)
     response = json_response(session_view(user))
     set_cookie(request, response, secret)
     return response
@@ -78,11 +94,16 @@ async def sign_in(request: Request) -> Response:
 @describe(tag="session", HTTP_204=None)
 async def sign_out(request: Request) -> Response:
     """End this session; its sockets close."""
-    caller: Caller | None = request.state.caller
-    if caller is not None and caller.session:
-        await services(request).accounts.end_session(caller.session)
-        services(request).live.revoke(session=caller.session)
+    await _end(request)
     response = no_content()
     settings = services(request).settings
     response.delete_cookie(cookie_name(settings), secure=settings.secure, httponly=True)
     return response
+
+
+async def _end(request: Request) -> None:
+    """End the session that a request comes with."""
+    caller: Caller | None = request.state.caller
+    if caller is not None and caller.session:
+        await services(request).accounts.sessions.end(caller.session)
+        services(request).live.revoke(session=digest(caller.session))

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudide.errors import Denied
-from cloudide.identity.accounts import User
 from cloudide.identity.permissions import Grant, Role
+from cloudide.identity.users import User
 from cloudide.web.bodies import chunks, json_body, json_response
 from cloudide.web.openapi import describe
 from cloudide.web.services import Services, services
@@ -58,10 +58,11 @@ async def list_for(provided: Services, user: User) -> list[dict[str, Any]]:
         found = [(workspace, Role.OWNER) for workspace in await provided.store.all()]
     else:
         found = await provided.store.of_user(user.id)
+    only = user.limit.workspace if user.limit is not None else ""
     return [
         {**provided.supervisor.view(workspace.id), "role": role}
         for workspace, role in found
-        if provided.supervisor.exists(workspace.id)
+        if provided.supervisor.exists(workspace.id) and only in ("", workspace.id)
     ]
 
 

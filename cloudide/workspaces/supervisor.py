@@ -23,7 +23,7 @@ import structlog
 from cloudide.agents.hub import Agents, Listener
 from cloudide.agents.link import Agent
 from cloudide.errors import CloudIDEError, Conflict, EngineUnavailable, NotFound
-from cloudide.identity.accounts import clean_name
+from cloudide.identity.users import clean_name
 from cloudide.protocol.agent import FilesChanged
 from cloudide.settings import Settings
 from cloudide.workspaces.feed import Feed

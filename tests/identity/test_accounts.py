@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from cloudide.errors import InvalidInput, NotSignedIn
-from cloudide.identity.accounts import AUTOMATION, Accounts, NameNeeded, clean_name
+from cloudide.identity.accounts import AUTOMATION, Accounts, NameNeeded
+from cloudide.identity.users import clean_name
 from cloudide.storage.database import Database
 from cloudide.storage.tables import sessions, sign_in_tokens, users
 
@@ -85,7 +86,7 @@ async def test_tokens_and_sessions_expire(accounts: Accounts, database: Database
     with pytest.raises(NotSignedIn):
         await accounts.sign_in(token, "Ada")
     guest = await accounts.create_guest("Bob")
-    secret = await accounts.create_session(guest.id)
+    secret = await accounts.sessions.create(guest.id)
     assert await accounts.by_session(secret) == guest
     async with database.begin() as db:
         await db.execute(update(sessions).values(used_at=1.0))
@@ -94,7 +95,7 @@ async def test_tokens_and_sessions_expire(accounts: Accounts, database: Database
 
 async def test_use_keeps_a_session_alive(accounts: Accounts, database: Database) -> None:
     guest = await accounts.create_guest("Bob")
-    secret = await accounts.create_session(guest.id)
+    secret = await accounts.sessions.create(guest.id)
     async with database.begin() as db:
         used = (await db.execute(select(sessions.c.used_at))).scalar_one()
         await db.execute(update(sessions).values(used_at=used - 29 * 86400))
@@ -105,8 +106,8 @@ async def test_use_keeps_a_session_alive(accounts: Accounts, database: Database)
 
 async def test_a_session_ends(accounts: Accounts) -> None:
     guest = await accounts.create_guest("Bob")
-    secret, other = [await accounts.create_session(guest.id) for _ in range(2)]
-    await accounts.end_session(secret)
+    secret, other = [await accounts.sessions.create(guest.id) for _ in range(2)]
+    await accounts.sessions.end(secret)
     assert await accounts.by_session(secret) is None
     assert await accounts.by_session(other) == guest
 

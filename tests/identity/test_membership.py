@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import update
 
 from cloudide.errors import Conflict, NotFound
-from cloudide.identity.accounts import Accounts, User
+from cloudide.identity.accounts import Accounts
 from cloudide.identity.membership import Membership
 from cloudide.identity.permissions import ALLOWED, Action, Grant, Role
+from cloudide.identity.users import User
 from cloudide.storage.database import Database
 from cloudide.storage.tables import invites
 from cloudide.workspaces.store import Store

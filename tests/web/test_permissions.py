@@ -13,6 +13,8 @@ from cloudide.web import routes
 
 EVERYBODY: set[str] = set(ROLES)
 SIGNED_IN = EVERYBODY - {"anonymous"}
+IN_PERSON = SIGNED_IN - {"admin"}  # who is one by an API token
+ADMINISTRATORS = {"owner", "admin"}  # the first to sign in is one
 MEMBERS = SIGNED_IN - {"stranger"}
 EDITORS = MEMBERS - {"viewer"}
 OWNERS = EDITORS - {"editor"}
@@ -27,6 +29,17 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", "/api/v1/session"): (SIGNED_IN, None),
     ("POST", "/api/v1/session"): (EVERYBODY, "wrong token"),
     ("DELETE", "/api/v1/session"): (EVERYBODY, None),
+    ("GET", "/api/v1/account"): (IN_PERSON, None),
+    ("PATCH", "/api/v1/account"): (IN_PERSON, {"name": ""}),
+    ("PUT", "/api/v1/account/password"): (IN_PERSON, {"email": "", "password": ""}),
+    ("GET", "/api/v1/sessions"): (IN_PERSON, None),
+    ("DELETE", "/api/v1/sessions"): (IN_PERSON, None),
+    ("DELETE", "/api/v1/sessions/{session}"): (IN_PERSON, None),
+    ("GET", "/api/v1/tokens"): (IN_PERSON, None),
+    ("POST", "/api/v1/tokens"): (IN_PERSON, {"name": "", "scopes": []}),
+    ("DELETE", "/api/v1/tokens/{token}"): (IN_PERSON, None),
+    ("GET", "/api/v1/users"): (ADMINISTRATORS, None),
+    ("PATCH", "/api/v1/users/{user}"): (ADMINISTRATORS, {}),
     ("GET", "/api/v1/images"): (SIGNED_IN, None),
     ("GET", "/api/v1/workspaces"): (SIGNED_IN, None),
     ("POST", "/api/v1/workspaces"): (OWNERS, {"name": "x", "image": "missing"}),
@@ -104,6 +117,10 @@ def test_every_route_is_in_the_table() -> None:
     assert [socket.path for socket in routes.SOCKETS] == list(SOCKETS)
 
 
+# Of no workspace, so that there is nothing to be hidden.
+SITE_WIDE = {"/api/v1/workspaces", "/api/v1/users", "/api/v1/users/{user}"}
+
+
 def expected(role: str, allowed: set[str], path: str) -> set[int] | None:
     """The statuses that refuse this person; None: they may."""
     if role in allowed:
@@ -111,7 +128,7 @@ def expected(role: str, allowed: set[str], path: str) -> set[int] | None:
     if role == "anonymous":
         return {401}
     # Who is not a member must not learn whether a workspace exists.
-    return {404} if role == "stranger" and path != "/api/v1/workspaces" else {403}
+    return {404} if role == "stranger" and path not in SITE_WIDE else {403}
 
 
 async def status_of(api: Api, method: str, path: str, body: object) -> int:
@@ -143,6 +160,8 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{port}": "3000",
         "{user}": "somebody",
         "{invite}": "missing",
+        "{session}": "missing",
+        "{token}": "missing",
     }
     # Nothing stays at work: other files of tests look at what is.
     await people["owner"].delete(f"{people.root}/task-runs/{run['id']}")

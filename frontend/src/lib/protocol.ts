@@ -14,6 +14,42 @@ export interface User {
   admin: boolean;
 }
 
+/** What somebody may set of their account. */
+export interface AccountProfile {
+  id: string;
+  name: string;
+  email: string;
+  has_password: boolean;
+}
+
+/** An account as administrators see it. */
+export interface AccountOfSite extends User {
+  email: string;
+  active: boolean;
+}
+
+export interface BrowserSession {
+  id: string;
+  agent: string;
+  created_at: string;
+  used_at: string;
+  current: boolean;
+}
+
+export type TokenScope = 'read' | 'write' | 'exec' | 'admin';
+
+/** `token` is there only in the answer that makes it. */
+export interface ApiToken {
+  id: string;
+  name: string;
+  scopes: TokenScope[];
+  workspace: string;
+  created_at: string;
+  expires_at: string | null;
+  used_at: string | null;
+  token?: string;
+}
+
 export interface Image {
   id: string;
   title: string;

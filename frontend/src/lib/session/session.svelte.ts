@@ -28,6 +28,10 @@ class Session {
     return Boolean(answer.user);
   }
 
+  async signInWithPassword(email: string, password: string): Promise<void> {
+    this.#adopt((await request<{ user: User }>('POST', '/api/v1/session', { email, password })).user);
+  }
+
   async signOut(): Promise<void> {
     await request('DELETE', '/api/v1/session');
     this.user = null;

@@ -1,6 +1,7 @@
 /** Which screen the address bar asks for. */
 export type Route =
   | { screen: 'workspaces' }
+  | { screen: 'account' }
   | { screen: 'signin'; token: string | null }
   | { screen: 'invite'; token: string }
   | { screen: 'workspace'; id: string }
@@ -8,6 +9,7 @@ export type Route =
 
 export function routeOf(pathname: string, hash: string): Route {
   if (pathname === '/') return { screen: 'workspaces' };
+  if (pathname === '/account') return { screen: 'account' };
   if (pathname === '/signin') {
     return { screen: 'signin', token: new URLSearchParams(hash.slice(1)).get('token') };
   }

@@ -1,0 +1,52 @@
+"""`/api/v1/users`: who has an account here; for administrators."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cloudide.errors import Denied
+from cloudide.identity.users import Account
+from cloudide.web.access import Caller
+from cloudide.web.bodies import json_body, json_response
+from cloudide.web.openapi import describe
+from cloudide.web.services import services
+
+
+class AccountList(msgspec.Struct):
+    users: list[Account]
+
+
+class AccountChange(msgspec.Struct):
+    """What is absent stays as it is."""
+
+    admin: bool | None = None
+    active: bool | None = None
+
+
+@describe(tag="users", HTTP_200=AccountList)
+async def show_all(request: Request) -> Response:
+    """Everybody who has an account."""
+    _require_administrator(request)
+    return json_response(AccountList(await services(request).accounts.all()))
+
+
+@describe(tag="users", body=AccountChange, HTTP_200=Account)
+async def change(request: Request) -> Response:
+    """Make somebody an administrator or not, or (de)activate their account.
+
+    Whoever is deactivated is signed out everywhere at once; what they made stays.
+    """
+    _require_administrator(request)
+    body = await json_body(request, AccountChange)
+    provided, id = services(request), request.path_params["user"]
+    account = await provided.accounts.change(id, admin=body.admin, active=body.active)
+    provided.live.revoke(user=id)
+    return json_response(account)
+
+
+def _require_administrator(request: Request) -> None:
+    caller: Caller = request.state.caller
+    if not caller.user.admin:
+        raise Denied("Only an administrator of this server may do this.")
