@@ -30,6 +30,11 @@ class User(msgspec.Struct, frozen=True):
     limit: Limit | None = None
 
     @property
+    def known_as(self) -> str:
+        """What may be remembered of their rights is remembered by this."""
+        return self.id if self.limit is None else f"{self.id} {self.limit.token}"
+
+    @property
     def person(self) -> Person:
         return Person(self.id, self.name, self.color)
 

@@ -123,7 +123,7 @@ class Door:
         user = await self.token_user(head)
         if user is None:
             return None
-        key = (target, user.id)
+        key = (target, user.known_as)
         if visitor := self._fresh(key, live.revision):
             return visitor
         revision = live.revision, self._changes
@@ -149,7 +149,7 @@ class Door:
             for key in self._digests(line):
                 if self._fresh((target, key), revision):
                     return user is not None
-        if user is not None and self._fresh((target, user.id), revision):
+        if user is not None and self._fresh((target, user.known_as), revision):
             return True
         return None
 

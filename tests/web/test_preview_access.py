@@ -69,6 +69,22 @@ async def test_private_is_for_those_who_run_programs(
     assert nobody.status_code == 401
 
 
+async def test_a_token_opens_what_its_scopes_allow(
+    people: People, browsers: dict[str, Browser], port: int
+) -> None:
+    editor = browsers["editor"]
+    statuses: list[int] = []
+    for scope in ("exec", "read", "exec"):
+        body = {"name": scope, "scopes": [scope]}
+        token = (await editor.ide.post("/api/v1/tokens", json=body))["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        browser = Browser(editor.server, editor.ide)
+        answers = [await browser.http.get(browser.url(port), headers=headers) for _ in range(2)]
+        statuses += [answer.status_code for answer in answers]
+        await browser.close()
+    assert statuses == [200, 200, 401, 401, 200, 200]
+
+
 async def test_members_may_when_somebody_says_so_and_no_longer_when_not(
     browsers: dict[str, Browser], port: int
 ) -> None:
