@@ -65,6 +65,11 @@ function here(view: EditorView, plugin: LSPPlugin): { textDocument: { uri: strin
   return { textDocument: { uri: plugin.uri }, position: plugin.toPosition(view.state.selection.main.head) };
 }
 
+function readOnly(view: EditorView, actions: Actions): boolean {
+  if (view.state.readOnly) actions.tell('You can look at this file, but not change it.');
+  return view.state.readOnly;
+}
+
 function placeOf(found: Location | LocationLink): Place {
   return 'uri' in found ? found : { uri: found.targetUri, range: found.targetSelectionRange };
 }
@@ -95,8 +100,12 @@ export const findReferences = command('referencesProvider', 'References', async 
 
 export const renameSymbol: Command = command('renameProvider', 'Rename', async (view, plugin, actions) => {
   const { state } = view;
+  if (readOnly(view, actions)) return;
   const word = state.wordAt(state.selection.main.head);
-  if (!word || state.readOnly) return;
+  if (!word) {
+    actions.tell('Put the cursor on a name to give it another one.');
+    return;
+  }
   const before = state.sliceDoc(word.from, word.to);
   const { result, close } = showDialog(view, {
     label: `New name of ${before}`,
@@ -122,7 +131,7 @@ export const renameSymbol: Command = command('renameProvider', 'Rename', async (
 });
 
 export const formatDocument: Command = command('documentFormattingProvider', 'Format', async (view, plugin, actions) => {
-  if (view.state.readOnly) return;
+  if (readOnly(view, actions)) return;
   const unit = view.state.facet(indentUnit);
   const options = {
     tabSize: unit === '\t' ? view.state.facet(EditorState.tabSize) : unit.length,
@@ -135,7 +144,7 @@ export const formatDocument: Command = command('documentFormattingProvider', 'Fo
 });
 
 export const showActions: Command = command('codeActionProvider', 'Actions', async (view, plugin, actions) => {
-  if (view.state.readOnly) return;
+  if (readOnly(view, actions)) return;
   const { main } = view.state.selection;
   const { doc } = view.state;
   const line = doc.lineAt(main.head);

@@ -39,9 +39,10 @@ class FakeSocket {
   }
 }
 
-function begin(): { sockets: FakeSocket[]; connection: LanguageConnection; refresh: ReturnType<typeof vi.fn>; opened: () => Promise<FakeSocket> } {
+function begin(): { sockets: FakeSocket[]; connection: LanguageConnection; refresh: ReturnType<typeof vi.fn>; opened: () => Promise<FakeSocket>; unused: { value: boolean } } {
   const sockets: FakeSocket[] = [];
   const refresh = vi.fn();
+  const unused = { value: false };
   const connection = new LanguageConnection({
     url: 'ws://here/lsp/python',
     rootUri: 'file:///workspace',
@@ -51,6 +52,7 @@ function begin(): { sockets: FakeSocket[]; connection: LanguageConnection; refre
     show: () => Promise.resolve(null),
     refresh,
     changed: () => undefined,
+    unused: () => void (unused.value = true),
     backoff: new Backoff(0, 0),
     connect: () => {
       const socket = new FakeSocket();
@@ -68,7 +70,7 @@ function begin(): { sockets: FakeSocket[]; connection: LanguageConnection; refre
     expect(sockets.length).toBe(count);
     return socket;
   };
-  return { sockets, connection, refresh, opened };
+  return { sockets, connection, refresh, opened, unused };
 }
 
 const uri = 'file:///workspace/a.py';
@@ -121,6 +123,22 @@ describe('the connection to language servers', () => {
     expect(answers.map((message) => message['id'])).toEqual([7, 8]);
     expect(refresh).toHaveBeenCalledTimes(1);
     connection.close();
+  });
+
+  it('ends a while after the last file is closed', () => {
+    vi.useFakeTimers();
+    const { connection, unused } = begin();
+    const editor = view();
+    connection.client.workspace.openFile(uri, 'python', editor);
+    connection.client.workspace.closeFile(uri, editor);
+    vi.advanceTimersByTime(59_000);
+    connection.client.workspace.openFile(uri, 'python', editor); // back in time
+    vi.advanceTimersByTime(120_000);
+    expect(unused.value).toBe(false);
+    connection.client.workspace.closeFile(uri, editor);
+    vi.advanceTimersByTime(61_000);
+    expect(unused.value).toBe(true);
+    vi.useRealTimers();
   });
 
   it('stays away when it is refused', () => {

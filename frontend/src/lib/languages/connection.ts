@@ -12,6 +12,7 @@ import type { EditorView } from '@codemirror/view';
 import { Backoff } from '../live/backoff';
 import { isFinal } from '../protocol';
 
+const UNUSED = 60_000; // ms without a file after which the connection is over
 const TIMEOUT = 45_000; // ms; the server has limits of its own, which are shorter
 
 const REFRESH = /"method":\s*"workspace\/(?:inlayHint|semanticTokens|codeLens|diagnostic|foldingRange|inlineValue)\/refresh"/;
@@ -29,6 +30,8 @@ export interface ConnectionOptions {
   /** Hints and colours are to be asked for anew. */
   refresh: () => void;
   changed: (connection: LanguageConnection) => void;
+  /** No file has been open for a while; the connection is closed. */
+  unused: (connection: LanguageConnection) => void;
   connect?: (url: string) => WebSocket;
   backoff?: Backoff;
 }
@@ -51,6 +54,8 @@ class Editors extends Workspace {
   constructor(
     client: LSPClient,
     private readonly show: ConnectionOptions['show'],
+    /** Told whether there are files. */
+    private readonly used: (used: boolean) => void,
   ) {
     super(client);
   }
@@ -79,6 +84,7 @@ class Editors extends Workspace {
     const views = [view];
     const file = { uri, languageId, version: 0, doc: view.state.doc, views, getView: () => views[0] ?? null };
     this.files.push(file);
+    this.used(true);
     this.client.didOpen(file);
   }
 
@@ -88,6 +94,7 @@ class Editors extends Workspace {
     file.views.splice(file.views.indexOf(view) >>> 0, 1);
     if (file.views.length > 0) return;
     this.files = this.files.filter((each) => each !== file);
+    this.used(this.files.length > 0);
     this.client.didClose(uri);
   }
 
@@ -131,6 +138,7 @@ export class LanguageConnection {
   #socket: WebSocket | null = null;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
+  #unused: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly options: ConnectionOptions) {
     this.#backoff = options.backoff ?? new Backoff();
@@ -139,7 +147,7 @@ export class LanguageConnection {
       timeout: TIMEOUT,
       sanitizeHTML: options.sanitizeHTML,
       extensions: options.extensions,
-      workspace: (client) => new Editors(client, options.show),
+      workspace: (client) => new Editors(client, options.show, (used) => this.#used(used)),
     });
     this.#client.stamp = options.stamp;
     this.client = this.#client;
@@ -173,9 +181,20 @@ export class LanguageConnection {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retry);
+    clearTimeout(this.#unused);
     const socket = this.#socket;
     if (socket) this.#dropped(socket, 1000, '');
     socket?.close(1000);
+  }
+
+  /** An editor that is there only keeps servers at work for nobody. */
+  #used(used: boolean): void {
+    clearTimeout(this.#unused);
+    if (used || this.#closed) return;
+    this.#unused = setTimeout(() => {
+      this.close();
+      this.options.unused(this);
+    }, UNUSED);
   }
 
   /** Answers the questions of servers that the library knows nothing of. */

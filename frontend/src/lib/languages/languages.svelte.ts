@@ -137,6 +137,7 @@ export class Languages {
     this.#connections.clear();
     for (const document of this.documents.list) document.editor?.setLanguages([]);
     this.findings = new Map();
+    this.#reported.clear();
     this.servers = [];
     this.state = 'unknown';
     this.#count();
@@ -179,7 +180,8 @@ export class Languages {
       return;
     }
     const uri = uriOf(this.#root, path);
-    if (LSPPlugin.get(editor.view)?.uri === uri) return;
+    const plugin = LSPPlugin.get(editor.view);
+    if (plugin?.uri === uri && plugin.client === connection.client) return;
     editor.setLanguages([connection.client.plugin(uri, this.languageOf(path)), actionsFacet.of(this.#actions)]);
     this.#show(path);
   }
@@ -270,10 +272,19 @@ export class Languages {
       },
       refresh: () => this.#refreshLook(connection),
       changed: () => this.#changed(connection),
+      unused: () => this.#drop(key),
     });
     this.#connections.set(key, connection);
     this.#count();
     return connection;
+  }
+
+  /** Nobody asks these servers any more, and so nothing is known to be wrong there. */
+  #drop(key: string): void {
+    this.#connections.delete(key);
+    this.findings = new Map([...this.findings].filter(([path]) => this.#keyOf(path) !== key));
+    for (const path of this.#reported.keys()) if (this.#keyOf(path) === key) this.#reported.delete(path);
+    this.#count();
   }
 
   #extensionsOf(): NonNullable<LSPClientConfig['extensions']> {
