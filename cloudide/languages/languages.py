@@ -60,15 +60,21 @@ class Languages(Listener):
     # ── what people ask ─────────────────────────────────────────────────────────────────────────
 
     async def join(
-        self, grant: Grant, language: str, send: Callable[[bytes], None]
+        self,
+        grant: Grant,
+        language: str,
+        send: Callable[[bytes], None],
+        restart: Callable[[], None],
     ) -> tuple[Session, Callable[[], None]]:
         """Connect an editor to the servers of a language; returns it, and how to leave.
+
+        `send` takes messages to it; `restart` is called when it is to connect anew.
 
         Raises:
             NotFound: there is none for it. AgentUnavailable: the workspace does not run.
         """
         workspace = self._workspace(grant.workspace)
-        session = await workspace.join(grant, language, send)
+        session = await workspace.join(grant, language, send, restart)
         return session, lambda: workspace.leave(session)
 
     async def view(self, id: str) -> dict[str, Any]:

@@ -21,16 +21,16 @@ import msgspec
 from cloudide.errors import CloudIDEError, InvalidInput
 from cloudide.identity.permissions import Action, Grant
 from cloudide.languages import capabilities
-from cloudide.languages.answers import Shift
 from cloudide.languages.documents import Document, Stamps
 from cloudide.languages.editors import Answer, Done
-from cloudide.languages.lines import Change, Encoding
+from cloudide.languages.lines import Encoding
 from cloudide.languages.merging import merge, origin
 from cloudide.languages.methods import EDITS, LOOKING, OF_ITEMS, PROVIDERS
 from cloudide.languages.multiplexer import Multiplexer
 from cloudide.languages.uris import Root
+from cloudide.languages.views import Opened, View
 from cloudide.protocol import jsonrpc
-from cloudide.protocol.jsonrpc import NULL, ErrorCode, Id, Malformed, Message
+from cloudide.protocol.jsonrpc import ErrorCode, Id, Malformed, Message
 from cloudide.protocol.languages import (
     ANCHOR_LIMIT,
     APPLY_CODE_ACTION,
@@ -42,7 +42,6 @@ from cloudide.protocol.languages import (
 
 DOCUMENTS = 500  # that one editor has open
 REQUESTS = 200  # of one editor under way
-KNOWN = 16  # versions that an editor's text is compared with
 
 Json = dict[str, Any]
 
@@ -99,15 +98,6 @@ class Workspace(Protocol):
         ...
 
 
-class _Opened(msgspec.Struct):
-    """A document that the editor has opened `count` times, as it names it."""
-
-    uri: str
-    version: int
-    count: int = 1
-    base: int | None = None  # the stamp of the text that the editor has, if it is known
-
-
 class _Item(msgspec.Struct):
     uri: str = ""
     version: int = 0
@@ -136,7 +126,8 @@ _params = msgspec.json.Decoder(_Params)
 
 
 class Session:
-    """`send` takes messages to the editor; `servers` are asked in order."""
+    """`send` takes messages to the editor, `restart` has it connect anew; `servers` are asked in
+    order."""
 
     def __init__(
         self,
@@ -144,6 +135,7 @@ class Session:
         workspace: Workspace,
         servers: Sequence[Upstream],
         send: Callable[[bytes], None],
+        restart: Callable[[], None],
     ) -> None:
         self.grant = grant
         self.capabilities: Json = {}
@@ -153,9 +145,10 @@ class Session:
         self._root = workspace.root
         self._servers = [*servers]
         self._send = send
-        self._native = False  # it is our own editor
+        self._restart = restart
         self._shut = False
-        self._opened: dict[str, _Opened] = {}  # by path
+        self._view = View(workspace)
+        self._known: set[str] = set()  # the servers whose capabilities the editor was told
         self._requests: set[Id] = set()
         self._asked: dict[int, Done | None] = {}
         self._last_asked = 0
@@ -189,7 +182,7 @@ class Session:
         for server in self._servers:
             if server.multiplexer is not None:
                 server.multiplexer.leave(self)
-        opened, self._opened = self._opened, {}
+        opened, self._view.opened = self._view.opened, {}
         for path in opened:
             self._workspace.close(path)
 
@@ -225,9 +218,9 @@ class Session:
         if not isinstance(found, dict):
             self._fail(id, ErrorCode.INVALID_PARAMS, "initialize has no capabilities.")
             return
-        self.capabilities = found
+        self.capabilities = self._view.capabilities = found
         own = capabilities.declared(self.capabilities, "experimental", "cloudide", "edits")
-        self._native = own is True
+        self._view.native = own is True
         await asyncio.gather(*(server.started() for server in self._servers))
         running = [each for each in self._servers if each.multiplexer is not None]
         multiplexers = [each.multiplexer for each in running if each.multiplexer is not None]
@@ -241,12 +234,13 @@ class Session:
         offered = capabilities.offered([each.offered() for each in multiplexers])
         if encodings == {"utf-8"}:
             offered["positionEncoding"] = "utf-8"
-        if self._native:
+        if self._view.native:
             offered["textDocumentSync"]["change"] = 0
             offered["experimental"] = {"cloudide": {"root": self._root.uri}}
         names = [str(each.info.get("name", "")) for each in multiplexers]
         info = {"name": "CloudIDE" + (f" ({', '.join(filter(None, names))})" if names else "")}
         self.initialized = True
+        self._known = {each.id for each in self._servers if each.multiplexer is not None}
         self._send(
             jsonrpc.response(id, jsonrpc.dumps({"capabilities": offered, "serverInfo": info}))
         )
@@ -255,15 +249,15 @@ class Session:
         for path in {path for each in multiplexers for path in each.diagnosed_paths()}:
             self.diagnosed(path)
 
-    def restarted(self, multiplexer: Multiplexer) -> None:
+    def restarted(self, server: Upstream, multiplexer: Multiplexer) -> None:
         """A server runs again."""
-        joined = self in multiplexer.editors
-        if (
-            self.initialized
-            and not joined
-            and any(each.multiplexer is multiplexer for each in self._servers)
-        ):
+        if not self.initialized or server not in self._servers or self in multiplexer.editors:
+            return
+        if server.id in self._known:
             multiplexer.join(self)
+        else:
+            # What it can do is told at `initialize`, and at no other time.
+            self._restart()
 
     def _ask(self, id: Id, method: str, params: bytes) -> Awaitable[None] | None:
         looked = _params.decode(params) if params[:1] == b"{" else _Params()
@@ -283,8 +277,8 @@ class Session:
                 ask()
                 return None
             return _after(arrival, ask)
-        if path is not None:
-            params = self._brought_up(path, params, document)
+        if path is not None and document is not None:
+            params = self._view.brought_up(path, params, document.uri, self._encoding)
         self._pass_on(id, method, params, path)
         return None
 
@@ -324,29 +318,6 @@ class Session:
             if each.multiplexer is not None:
                 return each.multiplexer.encoding
         return "utf-16"
-
-    def _brought_up(self, path: str, params: bytes, named: _Item | None) -> bytes:
-        """The parameters for the newest text, of an editor that has an older one."""
-        opened, document = self._opened.get(path), self._workspace.document(path)
-        changes = self._missed(opened, document)
-        canonical = document is not None and named is not None and named.uri != document.uri
-        if document is None or not (changes or canonical):
-            return params
-        value: Any = jsonrpc.loads(params)
-        if changes:
-            value = Shift(lambda _: changes, self._encoding).body(value, document.uri)
-        if canonical:
-            # Some servers take another spelling for another file.
-            for name in ("textDocument", "item"):
-                if name in value:
-                    value[name]["uri"] = document.uri
-        return jsonrpc.dumps(value)
-
-    def _missed(self, opened: _Opened | None, document: Document | None) -> list[Change]:
-        """The changes that an editor's text does not have."""
-        if self._native or opened is None or document is None or opened.base is None:
-            return []
-        return document.since(opened.base) or []
 
     def _pass_on(
         self, id: Id, method: str, params: bytes, path: str | None, done: Done | None = None
@@ -412,79 +383,16 @@ class Session:
             self._requests.discard(id)
             self._send(jsonrpc.failed(id, answer.error))
             return
-        if self._native and method in EDITS:
+        if self._view.native and method in EDITS:
             self._apply_answer(id, method, path, answer.result)
             return
         self._requests.discard(id)
         try:
-            result = self._fitted(method, path, answer.result)
+            result = self._view.fitted(method, path, answer.result, self._encoding)
         except (Malformed, TypeError, KeyError, ValueError, AttributeError, RecursionError):
             self._fail(id, ErrorCode.INTERNAL_ERROR, "The language server answered nonsense.")
             return
         self._send(jsonrpc.response(id, result))
-
-    def _fitted(self, method: str, path: str | None, result: bytes) -> bytes:
-        """A result in the words that this editor understands, for the text that it has."""
-        opened = self._opened.get(path or "")
-        document = self._workspace.document(path or "")
-        missed = bool(self._missed(opened, document))
-        links = self._links(method)
-        edits = b'"documentChanges"' in result
-        if result == NULL or not (missed or links or edits):
-            return result
-        value: Any = jsonrpc.loads(result)
-        if links:
-            value = _locations(value)
-        if edits:
-            value = self._edits(value)
-        if missed:
-            shift = Shift(self._missed_of, self._encoding, backwards=True)
-            value = shift.body(value, self._root.uri_of(path or ""))
-        return jsonrpc.dumps(value)
-
-    def _links(self, method: str) -> bool:
-        """Whether an answer of links is to be made one of locations."""
-        group, _, name = method.partition("/")
-        if name not in ("declaration", "definition", "typeDefinition", "implementation"):
-            return False
-        return not capabilities.declared(self.capabilities, group, name, "linkSupport")
-
-    def _missed_of(self, uri: str) -> list[Change]:
-        path = self._root.path(uri) or ""
-        return self._missed(self._opened.get(path), self._workspace.document(path))
-
-    def _edits(self, value: Any) -> Any:
-        """Edits of documents, wherever they are in a body, as this editor takes them."""
-        if isinstance(value, list):
-            return [self._edits(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(value, dict):
-            return value
-        body: Json = value
-        if "documentChanges" in body:
-            return self._document_changes(body)
-        return {name: self._edits(each) for name, each in body.items()}
-
-    def _document_changes(self, edit: Json) -> Json:
-        support = capabilities.declared(self.capabilities, "workspace", "workspaceEdit") or {}
-        operations: list[Json] = edit["documentChanges"]
-        if support.get("documentChanges"):
-            for each in operations:
-                if "textDocument" in each:
-                    each["textDocument"]["version"] = self._version_of(each["textDocument"]["uri"])
-            return edit
-        if any("kind" in each for each in operations):
-            raise ValueError("The edit creates, renames or deletes files.")
-        changes: dict[str, list[Any]] = {}
-        for each in operations:
-            changes.setdefault(each["textDocument"]["uri"], []).extend(each["edits"])
-        return {
-            **{name: value for name, value in edit.items() if name != "documentChanges"},
-            "changes": changes,
-        }
-
-    def _version_of(self, uri: str) -> int | None:
-        opened = self._opened.get(self._root.path(uri) or "")
-        return None if opened is None else opened.version
 
     def _answered(self, message: Message) -> None:
         """The editor answers what a server asked."""
@@ -600,7 +508,7 @@ class Session:
 
     def edited(self, edited: Edited) -> None:
         """A server has changed files for this editor."""
-        if self._native:
+        if self._view.native:
             self._send(jsonrpc.notification(EDITED, jsonrpc.dumps(edited)))
 
     # ── notifications ───────────────────────────────────────────────────────────────────────────
@@ -635,47 +543,44 @@ class Session:
         path = self._root.path(item.uri) if item is not None else None
         if item is None or not path:
             return
-        if opened := self._opened.get(path):
+        if opened := self._view.opened.get(path):
             opened.count += 1
             return
-        if len(self._opened) >= DOCUMENTS:
+        if len(self._view.opened) >= DOCUMENTS:
             self._show("You have too many files open; this one is shown without its language.")
             return
-        opened = self._opened[path] = _Opened(item.uri, item.version)
+        self._view.opened[path] = Opened(item.uri, item.version)
         try:
-            document = await self._workspace.open(path)
+            await self._workspace.open(path)
         except CloudIDEError as error:
-            self._opened.pop(path, None)
+            self._view.opened.pop(path, None)
             self._show(f"{path}: {error.message}")
             return
-        opened.base = _known(document, item.text)
+        self._view.has(path, item.text)
         if any(each.multiplexer and each.multiplexer.diagnostics(path) for each in self._servers):
             self.diagnosed(path)  # with this editor's own name and version of it
 
     def _did_change(self, changed: _Changed) -> None:
-        opened = self._opened.get(self._root.path(changed.textDocument.uri) or "")
-        if opened is None:
+        path = self._root.path(changed.textDocument.uri) or ""
+        if (opened := self._view.opened.get(path)) is None:
             return
         opened.version = changed.textDocument.version
-        document = self._workspace.document(self._root.path(opened.uri) or "")
-        if changed.contentChanges and document is not None:
-            last = changed.contentChanges[-1]
-            if not bytes(last.range) and (base := _known(document, last.text)) is not None:
-                opened.base = base
+        if changed.contentChanges and not bytes(changed.contentChanges[-1].range):
+            self._view.has(path, changed.contentChanges[-1].text)
 
     def _did_close(self, item: _Item | None) -> None:
         path = self._root.path(item.uri) if item is not None else None
-        opened = self._opened.get(path or "")
+        opened = self._view.opened.get(path or "")
         if path is None or opened is None:
             return
         opened.count -= 1
         if not opened.count:
-            del self._opened[path]
+            del self._view.opened[path]
             self._workspace.close(path)
 
     def _did_save(self, item: _Item | None) -> None:
         path = self._root.path(item.uri) if item is not None else None
-        if path in self._opened and path is not None and not self._read_only:
+        if path in self._view.opened and path is not None and not self._read_only:
             self._workspace.save(path)
 
     # ── from the servers ────────────────────────────────────────────────────────────────────────
@@ -702,18 +607,7 @@ class Session:
             for each in self._servers
             if each.multiplexer is not None and (inner := each.multiplexer.diagnostics(path))
         ]
-        items = b"[" + b",".join(lists) + b"]"
-        opened = self._opened.get(path)
-        uri = jsonrpc.dumps(opened.uri if opened else self._root.uri_of(path))
-        missed = self._missed(opened, self._workspace.document(path))
-        if missed:
-            shift = Shift(lambda _: missed, self._encoding, backwards=True)
-            try:
-                items = jsonrpc.dumps(shift.body(jsonrpc.loads(items), ""))
-            except (Malformed, TypeError, ValueError, RecursionError):
-                items = b"[]"
-        version = b',"version":%d' % opened.version if opened else b""
-        params = b'{"uri":%b%b,"diagnostics":%b}' % (uri, version, items)
+        params = self._view.diagnostics(path, b"[" + b",".join(lists) + b"]", self._encoding)
         self._send(jsonrpc.notification("textDocument/publishDiagnostics", params))
 
     def _show(self, text: str) -> None:
@@ -734,25 +628,3 @@ _LABELS = {
 async def _after(arrival: Awaitable[None], ask: Callable[[], None]) -> None:
     await arrival
     ask()
-
-
-def _known(document: Document, text: str | None) -> int | None:
-    """The stamp of the newest version that has this text."""
-    if text is None:
-        return None
-    for version, _ in zip(reversed(document.versions), range(KNOWN), strict=False):
-        if str(version.text) == text:
-            return version.number
-    return None
-
-
-def _locations(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    links: list[Any] = value
-    return [
-        {"uri": each["targetUri"], "range": each["targetSelectionRange"]}
-        if isinstance(each, dict) and "targetUri" in each
-        else each
-        for each in links
-    ]

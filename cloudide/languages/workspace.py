@@ -71,7 +71,13 @@ class WorkspaceLanguages:
 
     # ── who is there ────────────────────────────────────────────────────────────────────────────
 
-    async def join(self, grant: Grant, language: str, send: Callable[[bytes], None]) -> Session:
+    async def join(
+        self,
+        grant: Grant,
+        language: str,
+        send: Callable[[bytes], None],
+        restart: Callable[[], None],
+    ) -> Session:
         """Connect an editor to the servers of a language.
 
         Raises:
@@ -96,7 +102,7 @@ class WorkspaceLanguages:
             elif server.state in (State.STOPPED, State.FAILED):
                 server.definition = definition
             servers.append(server)
-        session = Session(grant, self, servers, send)
+        session = Session(grant, self, servers, send, restart)
         self.sessions.append(session)
         for server in servers:
             server.acquire(session)
@@ -265,7 +271,7 @@ class WorkspaceLanguages:
 
     def running(self, server: Server, multiplexer: Multiplexer) -> None:
         for session in [*self.sessions]:
-            session.restarted(multiplexer)
+            session.restarted(server, multiplexer)
 
     async def apply_edit(self, server: Server, owner: Editor | None, params: dict[str, Any]) -> str:
         session = next((each for each in self.sessions if each is owner), None)

@@ -18,7 +18,7 @@ from cloudide.web.services import services
 from cloudide.web.sockets import Receive
 
 FRAME_LIMIT = 16 * 1024 * 1024  # bytes of an editor's message: the text of a file, escaped
-OVERLOADED = 1013  # after which a client comes back
+RESTARTED, OVERLOADED = 1012, 1013  # after which a client comes back
 
 
 class ServerView(msgspec.Struct):
@@ -104,8 +104,11 @@ async def join(
         if channel.over_budget:
             channel.close(OVERLOADED, "You take messages too slowly; reconnect.")
 
+    def restart() -> None:
+        channel.close(RESTARTED, "The language server has started; reconnect.")
+
     session, leave = await services(websocket).languages.join(
-        grant, websocket.path_params["language"], send
+        grant, websocket.path_params["language"], send, restart
     )
 
     async def end() -> None:

@@ -64,7 +64,7 @@ class Server:
     def initialized(self) -> None:
         self.multiplexer = self.core
         for session in self.world.sessions:
-            session.restarted(self.core)
+            session.restarted(self, self.core)
 
     def apply_edit(self, owner: Any, params: Json, done: Callable[[str], None]) -> None:
         self.edits.append((owner, params, done))
@@ -232,7 +232,11 @@ class Local:
         self.heard: list[Json] = []
         self.answers: dict[int | str | None, Json] = {}
         self.result: Json = {}
-        self.session = Session(grant, world, world.servers, self._take)
+        self.restarts = 0
+        self.session = Session(grant, world, world.servers, self._take, self._restart)
+
+    def _restart(self) -> None:
+        self.restarts += 1
 
     def _take(self, body: bytes) -> None:
         message = json.loads(body)

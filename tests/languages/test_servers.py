@@ -41,11 +41,15 @@ class Editor:
         self._changed = asyncio.Event()
 
     async def join(self, **capabilities: Any) -> Editor:
-        join = self.world.languages.join(self.grant, LANGUAGE, self._take)
+        self.restarts = 0
+        join = self.world.languages.join(self.grant, LANGUAGE, self._take, self._restart)
         self.session, self.leave = await join
         answer = await self.request("initialize", {"capabilities": capabilities})
         assert "hoverProvider" in answer["result"]["capabilities"], answer
         return self
+
+    def _restart(self) -> None:
+        self.restarts += 1
 
     def _take(self, body: bytes) -> None:
         message = json.loads(body)
@@ -200,8 +204,9 @@ async def test_who_ends_too_often_stays_ended_until_somebody_asks(
 ) -> None:
     monkeypatch.setattr(servers, "BACK_OFF", (0.0,) * 5)
     async with serving(tmp_path, [sys.executable, "-c", "import sys; sys.exit('no')"]) as world:
+        editor = Editor(world)
         with pytest.raises(AssertionError):
-            await Editor(world).join()
+            await editor.join()
         assert world.server.state is State.FAILED
         assert "5 times" in world.server.detail
         assert "code 1" in world.server.detail
@@ -212,6 +217,7 @@ async def test_who_ends_too_often_stays_ended_until_somebody_asks(
         world.collab.write("cloudide.toml", table.encode())
         await world.languages.restart(WORKSPACE, f"own-{LANGUAGE}")
         await world.until(lambda: _runs(world))
+        assert editor.restarts == 1  # to be told what the server can do
         with pytest.raises(NotFound):
             await world.languages.restart(WORKSPACE, "no such")
         with pytest.raises(NotFound):
