@@ -128,7 +128,10 @@ SERVERS = (
         id="markdown",
         name="Markdown",
         languages=("markdown",),
-        commands=(("marksman", "server"), ("vscode-markdown-language-server", "--stdio")),
+        # Not that of VS Code: it has its client read Markdown for it, with a library in JavaScript.
+        commands=(("marksman", "server"), ("rumdl", "server")),
+        # Paragraphs are mostly written as one line.
+        initialization_options={"disableRules": ["MD013"]},
     ),
     Known(id="cloudide", name="CloudIDE", languages=("cloudide", "devcontainer"), builtin=True),
 )
