@@ -12,6 +12,8 @@ from cloudide.errors import InvalidInput
 
 Headers = list[tuple[bytes, bytes]]
 
+CACHED_LIMIT = 4096  # bytes of a value for which what was found is kept
+
 _HOP = {
     b"connection",
     b"keep-alive",
@@ -61,7 +63,8 @@ def outgoing(
         if name in _NOT_PASSED_ON or name in named:
             continue
         if name == b"cookie":
-            value = _without_cookies(value, own_cookies)
+            without = _without_known_cookies if len(value) <= CACHED_LIMIT else _without_cookies
+            value = without(value, own_cookies)
             if not value:
                 continue
         elif own_authorization and name == b"authorization":
@@ -116,7 +119,6 @@ def _named_by_connection(headers: Headers) -> set[bytes]:
     return named - _NEEDED if named else named
 
 
-@lru_cache(1024)  # a browser sends the same ones again and again
 def _without_cookies(line: bytes, names: frozenset[str]) -> bytes:
     pairs = [pair.strip() for pair in line.split(b";")]
     return b"; ".join(
@@ -124,6 +126,10 @@ def _without_cookies(line: bytes, names: frozenset[str]) -> bytes:
         for pair in pairs
         if pair and pair.partition(b"=")[0].strip().decode("latin-1") not in names
     )
+
+
+# A browser sends the same ones again and again.
+_without_known_cookies = lru_cache(1024)(_without_cookies)
 
 
 def _host_only(cookie: bytes, own_cookies: frozenset[str]) -> bytes | None:

@@ -45,6 +45,7 @@ RECHECK_SECONDS = 30.0  # links expire without anybody's doing
 LOOKS = 8  # for answers that are overdue, in the time that they have
 ADMISSIONS = 3  # tries to let somebody in while rights are being changed
 REFUSED_METHODS = {"CONNECT", "TRACE"}  # a tunnel of the client's own; our headers read back
+NAME_LIMIT = 300  # bytes of a Host header: of them a name has 255 at most (RFC 1035)
 LINK_LIMIT = 256  # bytes of a link's secret
 _OURS = b"/.cloudide/"
 
@@ -105,7 +106,9 @@ class Previews:
     # ── who may ─────────────────────────────────────────────────────────────────────────────────
 
     def site(self, hosts: list[bytes]) -> Target | None:
-        return self._site(hosts[0]) if len(hosts) == 1 else None
+        if len(hosts) != 1 or len(hosts[0]) > NAME_LIMIT:
+            return None
+        return self._site(hosts[0])
 
     def known(self, head: Head, target: Target) -> bool | None:
         if (

@@ -15,7 +15,7 @@ from starlette.types import Scope
 from cloudide.errors import NotFound
 from cloudide.identity.credentials import digest
 from cloudide.identity.users import User
-from cloudide.ports.headers import Headers, cookies
+from cloudide.ports.headers import CACHED_LIMIT, Headers, cookies
 from cloudide.ports.sites import Sites, Target
 from cloudide.ports.visibility import NEEDED
 from cloudide.web.access import cookie_name, grant_of
@@ -25,7 +25,6 @@ FRESH_SECONDS = 10.0
 KNOWN_LIMIT = 10_000
 COOKIES_LIMIT = 4  # of our name that are looked at; a sibling site may have set others
 _PREVIEW_COOKIE = "cloudide-preview"
-_digest = lru_cache(1024)(digest)
 
 
 class Head:
@@ -138,7 +137,7 @@ class Door:
         if head.get(b"authorization") is not None:
             token = _bearer(head)
             if token:
-                known = self._tokens.get(_digest(token))
+                known = self._tokens.get(digest(token))
                 if known is None or known[0] != self._provided.live.revision:
                     return None
                 if known[1] <= time.monotonic():
@@ -146,7 +145,8 @@ class Door:
                 user = known[2]
         revision = self._provided.live.revision
         for line in head.all(b"cookie"):
-            for key in self._digests(line):
+            digests = self._digests if len(line) <= CACHED_LIMIT else self._digests_of
+            for key in digests(line):
                 if self._fresh((target, key), revision):
                     return user is not None
         if user is not None and self._fresh((target, user.known_as), revision):

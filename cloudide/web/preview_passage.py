@@ -115,6 +115,7 @@ class Passage:
         codings, lengths = self.head.all(b"transfer-encoding"), self.head.all(b"content-length")
         if codings or lengths:
             if len(codings) + len(lengths) > 1 or (codings and codings[0].lower() != b"chunked"):
+                self.keep_alive = False
                 self._fail(InvalidInput("Where the request's body ends is not clear."))
                 return
             self._sized = lengths != [b"0"]
