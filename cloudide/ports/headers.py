@@ -92,7 +92,7 @@ def incoming(headers: Headers, own_cookies: frozenset[str]) -> Headers:
 
 def lines(headers: Headers) -> bytes:
     """Headers as they are sent. Raises: InvalidInput: they would be others than meant."""
-    block = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    block = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
     number = len(headers)
     if block.count(b"\n") != number or block.count(b"\r") != number or b"\0" in block:
         raise InvalidInput("A header has a line break or a NUL in it.")

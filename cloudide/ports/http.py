@@ -269,4 +269,4 @@ def head_of(method: str, target: bytes, headers: Headers) -> bytes:
     """The head of a request. Raises: InvalidInput: it would be another one than meant."""
     if not _TARGET.fullmatch(target):
         raise InvalidInput("The request is not one of HTTP.")
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode(), target, lines(headers))
+    return b"".join((method.encode(), b" ", target, b" HTTP/1.1\r\n", lines(headers), b"\r\n"))

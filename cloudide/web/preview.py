@@ -59,7 +59,8 @@ class Previews:
         self.tunnels = provided.tunnels
         self.own_cookies = self.door.own_cookies
         self.patience = provided.settings.preview_timeout
-        self._proxies = Proxies(provided.settings.trusted_proxies)
+        trusted = provided.settings.trusted_proxies
+        self._proxies = Proxies(trusted) if trusted else None
         # Of these few there are many requests.
         self._site = lru_cache(1024)(lambda host: self.sites.parse([host.decode("latin-1")]))
         self._forwarded = lru_cache(1024)(self._forwarded_by)
@@ -260,7 +261,9 @@ class Previews:
 
     def forwarded(self, head: Head, target: Target) -> Headers:
         """What the program is told of how a request came here."""
-        client = self._proxies.client(head.client, head.all(b"x-forwarded-for"))
+        client = head.client
+        if self._proxies:
+            client = self._proxies.client(client, head.all(b"x-forwarded-for"))
         return self._forwarded(client, target)
 
     def _forwarded_by(self, client: str, target: Target) -> Headers:

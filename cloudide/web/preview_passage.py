@@ -23,7 +23,9 @@ from cloudide.ports.tunnels import Tunnels
 from cloudide.web.preview_door import Head
 
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS"}  # of RFC 9110 section 9.2.2, as far as they have no body
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 
 
 class Host(Protocol):
@@ -303,8 +305,8 @@ class Passage:
         if not self.keep_alive:
             headers.append((b"connection", b"close"))
         block = lines(self._wire.default_headers() + headers)
-        reason = _REASONS.get(status, b"")
-        self._wire.transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, reason, block, data))
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        self._wire.transport.write(b"".join((line, block, b"\r\n", data)))
 
     def _done(self) -> None:
         self._finish()
