@@ -26,7 +26,6 @@ TEXT_LIMIT = 4000  # characters of a command or a value
 PATTERN_LIMIT = 500
 LIST_LIMIT = 64  # dependencies, input patterns, variables
 MISTAKES_LIMIT = 100
-DEPTH_LIMIT = 50  # tables and lists within one another
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}")
 LANGUAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -42,29 +41,18 @@ def load(content: bytes) -> tuple[str, dict[str, Any], list[Mistake]]:
         text = content.decode()
     except UnicodeDecodeError:
         return "", {}, [Mistake("The file is not UTF-8 text; save it as that.")]
+    if (deep := toml.too_deep(text)) >= 0:
+        return text, {}, [Mistake("Its values are nested too deeply.", offset=deep)]
     try:
-        document = tomllib.loads(text)
+        return text, tomllib.loads(text), []
     except tomllib.TOMLDecodeError as error:
         found = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
         message = str(error)[: found.start()] if found else str(error)
         return text, {}, [Mistake(f"This is not TOML: {message}.", offset=_offset(text, found))]
     except RecursionError:
         return text, {}, [Mistake("Its values are nested too deeply.")]
-    if _is_deep(document):  # dotted keys nest without a recursion
-        return text, {}, [Mistake("Its values are nested too deeply.")]
-    return text, document, []
-
-
-def _is_deep(document: object) -> bool:
-    level: list[object] = [document]
-    for _ in range(DEPTH_LIMIT):
-        level = [
-            inner
-            for value in level
-            if isinstance(value, (dict, list))
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-    return bool(level)
+    except ValueError:
+        return text, {}, [Mistake("It has a number with too many digits.")]
 
 
 def _offset(text: str, found: re.Match[str] | None) -> int:

@@ -36,6 +36,17 @@ def places(text: str) -> Places:
     return Places(scanner.places, len(text))
 
 
+def too_deep(text: str) -> int:
+    """Where a text nests more deeply than anybody needs, or -1.
+
+    To be asked before tomllib is, which takes long for keys of thousands of parts.
+    """
+    for place in places(text):
+        if len(place.path) > DEPTH_LIMIT:
+            return (place.key or place.value).start
+    return -1
+
+
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
@@ -88,6 +99,8 @@ class _Scanner:
 
     def _numbered(self, path: Path) -> Path:
         """The path with the number of the last table of each list on the way."""
+        if len(path) > DEPTH_LIMIT:
+            return path
         whole: Path = ()
         for index, part in enumerate(path):
             whole = (*whole, part)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cloudide.project import toml
 from cloudide.tasks.definitions import NAME, Problem, Task
 
 PACKAGE = "package.json"
@@ -82,8 +83,11 @@ def make_targets(file: str, content: bytes) -> tuple[list[Task], list[Problem]]:
 def python_scripts(content: bytes, names: Collection[str]) -> tuple[list[Task], list[Problem]]:
     """The scripts of a pyproject.toml, and those of the task runners that keep theirs there."""
     try:
-        document = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        text = content.decode()
+        if toml.too_deep(text) >= 0:
+            return [], [Problem(PYPROJECT, "Its values are nested too deeply.")]
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too large a number
         return [], [Problem(PYPROJECT, f"This is not TOML: {error}.")]
     runner = next((program for lock, program in _PYTHON_LOCKS if lock in names), "")
     scripts = _table(document, ("project", "scripts"))

@@ -82,6 +82,8 @@ def test_what_is_no_toml_is_told_with_its_line() -> None:
         b"tasks = 1",
         b"a = " + b"[" * 50_000,
         b"[languages.a]\nsettings." + b"a." * 20_000 + b"b = 1",
+        b"[languages." + b"a." * 20_000 + b"b]\n",
+        b"x = " + b"9" * 5000,
         b"[other]\n",
         b"[tasks]\nx = 1\n",
         b"[tasks.'a b']\ncommand = 'x'\n",
@@ -152,7 +154,8 @@ def test_python_scripts() -> None:
         "hatch:lint": ["hatch", "run", "lint"],
     }
     assert python_scripts(b"[project.scripts]\na = 'b'\n", [])[0][0].command == ["a"]
-    assert python_scripts(b"what", [])[1][0].file == "pyproject.toml"
+    for odd in (b"what", b"\xff", b"x = " + b"9" * 5000, b"a." * 200_000 + b"b = 1"):
+        assert python_scripts(odd, [])[1][0].file == "pyproject.toml"
     assert python_scripts(b"project = 1\n", []) == ([], [])
 
 
