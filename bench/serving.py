@@ -50,7 +50,7 @@ async def peer(
     port: int,
     pinned: bool = True,
     environment: dict[str, str] | None = None,
-    log: IO[bytes] | None = None,
+    log: IO[bytes] | int | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A peer's server until the context ends; `pinned`: on the server's core.
 

@@ -8,6 +8,7 @@ workspace suffers (there is no cgroup of its own for it).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from contextlib import suppress
 
@@ -26,6 +27,7 @@ from cloudide.protocol.agent import (
     ServerMemory,
 )
 
+PIPE = 256 * 1024  # bytes
 LOG_LIMIT = 16 * 1024  # bytes of stderr that are kept until they are told
 LOG_SECONDS = 0.2  # between two tellings
 MEMORY_SECONDS = (0.2, 0.5, 1.0, 2.0)  # between two looks: more often while it starts
@@ -36,8 +38,13 @@ _json = msgspec.json.Encoder()
 class LanguageServer(Process):
     """A started server whose pipes wait for a stream."""
 
+    read_size = PIPE
+
     def __init__(self, root: Root, user: User, request: RunLanguageServer) -> None:
         super().__init__(root, user, Execute(request.stream, request.argv, "", request.env))
+        # A long answer goes through as one piece, not one for each filling of a usual pipe.
+        with suppress(OSError):  # the user has as much in pipes as he may
+            fcntl.fcntl(self.stdout, fcntl.F_SETPIPE_SZ, PIPE)
         self._memory_limit = request.memory_limit
 
     async def serve(self, socket: ClientConnection) -> None:

@@ -27,9 +27,11 @@ _control = msgspec.json.Decoder(Eof | Signal)
 class Process:
     """A started program whose pipes wait for a stream."""
 
+    read_size = READ_SIZE  # bytes of output that are sent in one go
+
     def __init__(self, root: Root, user: User, request: Execute) -> None:
         stdin, self._stdin = os.pipe()
-        self._stdout, stdout = os.pipe()
+        self.stdout, stdout = os.pipe()
         self._stderr, stderr = os.pipe()
         theirs = (stdin, stdout, stderr)
         try:
@@ -41,7 +43,7 @@ class Process:
                 [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(theirs)],
             )
         except BaseException:
-            for end in (self._stdin, self._stdout, self._stderr):
+            for end in (self._stdin, self.stdout, self._stderr):
                 os.close(end)
             raise
         finally:
@@ -51,7 +53,7 @@ class Process:
     async def serve(self, socket: ClientConnection) -> None:
         """Pass bytes until the program has ended; kill it if the stream closes before."""
         output = asyncio.gather(
-            self._pass(self._stdout, STDOUT, socket), self._pass(self._stderr, STDERR, socket)
+            self._pass(self.stdout, STDOUT, socket), self._pass(self._stderr, STDERR, socket)
         )
         feed = asyncio.create_task(self._feed(socket))
         closed = asyncio.create_task(socket.wait_closed())
@@ -75,18 +77,18 @@ class Process:
 
     async def abandon(self) -> None:
         """Kill the program; no stream comes."""
-        for end in (self._stdin, self._stdout, self._stderr):
+        for end in (self._stdin, self.stdout, self._stderr):
             os.close(end)
         await self.child.end(*KILL)
 
     async def _pass(self, descriptor: int, prefix: int, socket: ClientConnection) -> None:
-        reader = asyncio.StreamReader(limit=READ_SIZE)
+        reader = asyncio.StreamReader(limit=self.read_size)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
         )
         try:
             with suppress(ConnectionClosed):
-                while data := await reader.read(READ_SIZE):
+                while data := await reader.read(self.read_size):
                     await socket.send(bytes((prefix,)) + data)
         finally:
             transport.close()

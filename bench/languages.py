@@ -1,0 +1,338 @@
+"""Language servers: what the way to them adds to a hover and to a 200 kB completion, diagnostics of
+14 kB to twenty editors, and what editors cost.
+
+One and the same server, which has its answers ready (`peers/language_server.py`), is reached:
+
+- directly, by its standard input and output;
+- through our session and multiplexer in this process, over the same pipes;
+- through all of ours: websocket, server, agent, a process in a container;
+- through jupyter-lsp: websocket, its server, a process on this machine, no container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from server import Server
+from websockets.asyncio.client import ClientConnection, connect
+
+from bench.figures import Quantity, Report, Series
+from bench.serving import authorization, cloudide, free_port, peer
+from cloudide.identity.permissions import Grant, Person, Role
+from cloudide.languages.documents import Document, Stamps
+from cloudide.languages.multiplexer import Configuration, Multiplexer
+from cloudide.languages.session import Session
+from cloudide.languages.uris import Root
+from cloudide.protocol.jsonrpc import Framer, frame
+
+PROGRAM = Path(__file__).parent / "peers" / "language_server.py"
+ROUNDS, HOVERS, COMPLETIONS, WARM, PAUSE = 3, 150, 30, 10, 0.002  # PAUSE: seconds
+EDITORS = (1, 5, 20)
+FANOUTS = 40
+URI = "file:///workspace/bench.stub"
+AT = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}}
+HOVER, COMPLETION = "textDocument/hover", "textDocument/completion"
+DIAGNOSE = ("workspace/executeCommand", {"command": "bench.diagnose", "arguments": []})
+DIAGNOSTICS = b"textDocument/publishDiagnostics"
+TOML = '[languages.stub]\ncommand = ["python3", "language_server.py"]\nextensions = [".stub"]\n'
+MIB = 1024 * 1024
+
+Ask = Callable[[str, Any], Awaitable[int]]
+
+
+async def measure(options: Namespace) -> list[Report]:
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(cloudide())
+        workspace = await server.api.create(image="python")
+        await server.api.write(workspace, "language_server.py", PROGRAM.read_bytes())
+        await server.api.write(workspace, "cloudide.toml", TOML)
+        await server.api.write(workspace, "bench.stub", "text\n")
+        ours = f"{server.url}/api/v1/workspaces/{workspace}/lsp/stub"
+        jupyter = await stack.enter_async_context(_jupyter())
+        websockets = [(ours, authorization(server)), (jupyter, {})]
+        ways: list[tuple[str, Callable[[], Any]]] = [
+            ("CloudIDE, in a container", lambda: _websocket(*websockets[0])),
+            ("CloudIDE's multiplexer alone", _multiplexed),
+            ("direct, standard input and output", _direct),
+            ("jupyter-lsp, no container", lambda: _websocket(*websockets[1])),
+        ]
+        hovers = [Series(name) for name, _ in ways]
+        completions = [Series(name) for name, _ in ways]
+        for _ in range(rounds):
+            for number, (_, way) in enumerate(ways):
+                async with way() as ask:
+                    hovers[number].rounds.append(await _time(ask, HOVER, HOVERS))
+                    completions[number].rounds.append(await _time(ask, COMPLETION, COMPLETIONS))
+        fanouts = [Series(ways[0][0]), Series(ways[3][0])]
+        memory: list[Quantity] = []
+        for series, (url, headers) in zip(fanouts, websockets, strict=True):
+            for _ in range(rounds):
+                series.rounds.append(await _fan_out(url, headers))
+        for editors in EDITORS:
+            memory.append(await _memory(server, ours, editors))
+    conditions = (
+        f"{rounds} alternating rounds, {PAUSE * 1000:g} ms between requests; the same Python "
+        "client on asyncio for the websocket ways, whose own time is in the figures; nothing "
+        "pinned."
+    )
+    memory_conditions = (
+        "Resident size of the server beyond what it was before, with one document that all "
+        "editors have open and 14 kB of diagnostics; one process of the language server, which "
+        "is not in it."
+    )
+    return [
+        Report("Language servers: hover", conditions, hovers, target=2.0),
+        Report("Language servers: completion of 200 kB", conditions, completions, target=6.0),
+        Report(
+            "Language servers: 14 kB of diagnostics to 20 editors", conditions, fanouts, target=5.0
+        ),
+        Report("Language servers: memory of editors", memory_conditions, quantities=memory),
+    ]
+
+
+async def _time(ask: Ask, method: str, count: int) -> list[float]:
+    times: list[float] = []
+    for _ in range(WARM + count):
+        began = time.perf_counter()
+        await ask(method, AT)
+        times.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(PAUSE)
+    return times[WARM:]
+
+
+# ── ways to the server ──────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def _pipes() -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(PROGRAM),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def _direct() -> AsyncIterator[Ask]:
+    async with _pipes() as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        framer, last = Framer(1 << 24), 0
+
+        async def ask(method: str, params: Any) -> int:
+            nonlocal last
+            last += 1
+            body = {"jsonrpc": "2.0", "id": last, "method": method, "params": params}
+            stdin.write(frame(json.dumps(body).encode()))
+            while True:
+                for answer in framer.feed(await stdout.read(1 << 18)):
+                    if json.loads(answer).get("id") == last:
+                        return len(answer)
+
+        await ask("initialize", {"capabilities": {}})
+        yield ask
+
+
+class _Alone:
+    """The workspace of a session that has nothing but one server."""
+
+    def __init__(self, stdin: asyncio.StreamWriter) -> None:
+        self.root = Root("/workspace")
+        self.stamps = Stamps()
+        self.id = "stub"
+        self.full = False
+        self.multiplexer: Multiplexer | None = None
+        self._stdin = stdin
+        self.ready = asyncio.Event()
+        configuration = Configuration(id="stub", root=self.root)
+        self.core = Multiplexer(configuration, self, self, self.stamps)
+
+    def send(self, body: bytes) -> None:
+        self._stdin.write(frame(body))
+
+    def initialized(self) -> None:
+        self.multiplexer = self.core
+        self.ready.set()
+
+    async def started(self) -> None:
+        await self.ready.wait()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def document(self, path: str) -> Document | None:
+        return None
+
+    def logged(self, text: str) -> None:
+        raise RuntimeError(text)
+
+    def failed(self, reason: str) -> None:
+        raise RuntimeError(reason)
+
+    def apply_edit(self, owner: Any, params: Any, done: Any) -> None:
+        raise RuntimeError("the server edits nothing")
+
+
+@asynccontextmanager
+async def _multiplexed() -> AsyncIterator[Ask]:
+    async with _pipes() as process:
+        assert process.stdin is not None
+        alone: Any = _Alone(process.stdin)
+        answers: dict[int, asyncio.Future[int]] = {}
+
+        def take(body: bytes) -> None:
+            message = json.loads(body)
+            if future := answers.pop(message.get("id"), None):
+                future.set_result(len(body))
+
+        grant = Grant(Person("bench", "Bench", "#000000"), "bench", Role.OWNER)
+        session = Session(grant, alone, [alone], take, lambda: None)
+        last = 0
+
+        async def read() -> None:
+            stdout, framer = process.stdout, Framer(1 << 24)
+            assert stdout is not None
+            while data := await stdout.read(1 << 18):
+                for body in framer.feed(data):
+                    alone.core.receive(body, time.monotonic())
+
+        async def ask(method: str, params: Any) -> int:
+            nonlocal last
+            last += 1
+            future = answers[last] = asyncio.get_running_loop().create_future()
+            body = {"jsonrpc": "2.0", "id": last, "method": method, "params": params}
+            if (waiting := session.receive(json.dumps(body))) is not None:
+                await waiting
+            return await future
+
+        reading = asyncio.create_task(read())
+        alone.core.start(time.monotonic())
+        await ask("initialize", {"capabilities": {}})
+        try:
+            yield ask
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _websocket(url: str, headers: dict[str, str]) -> AsyncIterator[Ask]:
+    async with await _connected(url, headers) as socket:
+        ask = _asking(socket)
+        await ask("initialize", {"capabilities": {}, "processId": None, "rootUri": None})
+        yield ask
+
+
+async def _connected(url: str, headers: dict[str, str]) -> ClientConnection:
+    address = url.replace("http", "ws", 1)
+    return await connect(address, additional_headers=headers, compression=None, max_size=None)
+
+
+def _asking(socket: ClientConnection) -> Ask:
+    last = 0
+
+    async def ask(method: str, params: Any) -> int:
+        nonlocal last
+        last += 1
+        body = {"jsonrpc": "2.0", "id": last, "method": method, "params": params}
+        await socket.send(json.dumps(body))
+        while True:
+            answer = await socket.recv()
+            if json.loads(answer).get("id") == last:
+                return len(answer)
+
+    return ask
+
+
+@asynccontextmanager
+async def _jupyter() -> AsyncIterator[str]:
+    """jupyter-lsp with this one server; its address for a websocket."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bench-jupyter-") as folder:
+        command = [sys.executable, str(PROGRAM)]
+        spec = {"argv": command, "languages": ["stub"], "version": 2, "mime_types": ["text/stub"]}
+        config = {
+            "ServerApp": {
+                "root_dir": folder,
+                "allow_root": True,
+                "open_browser": False,
+                "jpserver_extensions": {"jupyter_lsp": True},
+            },
+            "IdentityProvider": {"token": ""},
+            "LanguageServerManager": {"language_servers": {"stub": spec}, "autodetect": False},
+        }
+        file = Path(folder) / "jupyter_server_config.json"
+        file.write_text(json.dumps(config))
+        server = [sys.executable, "-m", "jupyter_server", f"--port={port}", f"--config={file}"]
+        async with peer(*server, port=port, pinned=False, log=subprocess.DEVNULL):
+            yield f"http://127.0.0.1:{port}/lsp/ws/stub"
+
+
+# ── many editors ────────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def _editors(
+    url: str, headers: dict[str, str], count: int
+) -> AsyncIterator[list[ClientConnection]]:
+    async with AsyncExitStack() as stack:
+        sockets: list[ClientConnection] = []
+        for _ in range(count):
+            socket = await stack.enter_async_context(await _connected(url, headers))
+            await _asking(socket)("initialize", {"capabilities": {}})
+            sockets.append(socket)
+        yield sockets
+
+
+async def _fan_out(url: str, headers: dict[str, str]) -> list[float]:
+    """From one editor's command until the last of twenty has the diagnostics that it makes."""
+    times: list[float] = []
+    async with _editors(url, headers, EDITORS[-1]) as sockets:
+        for number in range(WARM + FANOUTS):
+            began = time.perf_counter()
+            method, params = DIAGNOSE
+            body = {"jsonrpc": "2.0", "id": 1000 + number, "method": method, "params": params}
+            receiving = [asyncio.create_task(_diagnostics(socket)) for socket in sockets]
+            await sockets[0].send(json.dumps(body))
+            await asyncio.gather(*receiving)
+            times.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(PAUSE)
+    return times[WARM:]
+
+
+async def _diagnostics(socket: ClientConnection) -> None:
+    while DIAGNOSTICS not in await socket.recv(decode=False):
+        pass
+
+
+async def _memory(server: Server, url: str, count: int) -> Quantity:
+    process = psutil.Process(server.pid)
+    headers = authorization(server)
+    item = {"uri": URI, "languageId": "stub", "version": 1, "text": "text\n"}
+    opened = {"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": {"textDocument": item}}
+    before = process.memory_info().rss
+    async with _editors(url, headers, count) as sockets:
+        for socket in sockets:
+            await socket.send(json.dumps(opened))
+            await _asking(socket)(*DIAGNOSE)
+        grown = (process.memory_info().rss - before) / MIB
+    return Quantity(f"{count} editor{'s' if count > 1 else ''}", max(grown, 0.0), "MiB", 2.0)
