@@ -8,6 +8,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -283,6 +284,7 @@ async def test_archives_are_unpacked(small: Server, root: str, archive: bytes) -
         tar(*((f"bad/{number}", b"") for number in range(101))),
         bytes(MIB + 1),
     ],
+    ids=count(),  # what they hold tells when they were made
 )
 async def test_bad_archives_are_refused_and_leave_nothing(
     small: Server, workspace: str, root: str, archive: bytes
