@@ -18,6 +18,7 @@ from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import Malformed
 
 FILES = 5000
+FILE_BYTES, ALL_BYTES = 2 * 1024 * 1024, 32 * 1024 * 1024  # more is not kept
 PULL_SECONDS = 0.25  # after the last change
 RETRY_SECONDS = 1.0  # after a server had something better to do
 MOVE_SECONDS = 0.5  # after which diagnostics that moved with the text are sent once more
@@ -64,6 +65,7 @@ class Diagnostics:
         self._published: dict[str, _Kept] = {}  # by path
         self._pulled: dict[str, _Kept] = {}
         self._pulls: dict[str, _Pull] = {}
+        self._size = 0  # bytes of all that is kept
         self._moving: dict[str, float] = {}  # when those that moved are to be told
 
     @property
@@ -107,13 +109,14 @@ class Diagnostics:
     def close(self, path: str) -> None:
         """What was pulled goes with the document; what a server publishes is its own matter."""
         self._pulls.pop(path, None)
-        if self._pulled.pop(path, None) is not None:
+        if self._drop(self._pulled, path):
             self._told(path)
 
     def clear(self) -> None:
         paths = self.paths
         self._published.clear()
         self._pulled.clear()
+        self._size = 0
         for path in paths:
             self._told(path)
 
@@ -169,11 +172,22 @@ class Diagnostics:
 
     def _keep(self, source: dict[str, _Kept], path: str, items: bytes, stamp: int) -> None:
         if items.strip() == b"[]":
-            if source.pop(path, None) is None:
+            if not self._drop(source, path):
                 return
         elif path in source or len(source) < FILES:
+            self._drop(source, path)
+            if len(items) > FILE_BYTES or self._size + len(items) > ALL_BYTES:
+                items = b"[]"
             source[path] = _Kept(items, stamp)
+            self._size += len(items)
         self._told(path)
+
+    def _drop(self, source: dict[str, _Kept], path: str) -> bool:
+        """Forget those of a file; whether there were any."""
+        kept = source.pop(path, None)
+        if kept is not None:
+            self._size -= len(kept.items)
+        return kept is not None
 
     def _told(self, path: str) -> None:
         self._moving.pop(path, None)
@@ -187,6 +201,8 @@ class Diagnostics:
         shift = Shift(changes, self._synchronization.encoding)
         try:
             items = shift.body(jsonrpc.loads(kept.items), self._root.uri_of(path))
-            kept.items = jsonrpc.dumps(items)
-        except (Malformed, TypeError, ValueError, RecursionError):
-            kept.items = b"[]"
+            moved = jsonrpc.dumps(items)
+        except (Malformed, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            moved = b"[]"
+        self._size += len(moved) - len(kept.items)
+        kept.items = moved

@@ -89,8 +89,8 @@ class Following:
 
     def release(self, grace: float) -> None:
         """One editor less; after the last one it stays for `grace` seconds."""
-        self._holders -= 1
-        if not self._holders and not self._ended:
+        self._holders = max(0, self._holders - 1)
+        if not self._holders and not self._ended and self._closing is None:
             loop = asyncio.get_running_loop()
             self._closing = loop.call_later(grace, self.on_gone)
 

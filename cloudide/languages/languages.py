@@ -93,7 +93,7 @@ class Languages(Listener):
             view: dict[str, Any] = {
                 "id": definition.id,
                 "name": shown.name,
-                "version": str(multiplexer.info.get("version") or "") if multiplexer else "",
+                "version": str(multiplexer.info.get("version") or "")[:100] if multiplexer else "",
                 "languages": shown.languages,
                 "command": shown.command,
                 "builtin": shown.builtin,

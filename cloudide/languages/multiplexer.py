@@ -51,6 +51,11 @@ INITIALIZE_SECONDS = 60.0
 SHUTDOWN_SECONDS = 5.0
 SHOW_SECONDS = 0.5  # messages that come faster are only logged
 PULL = "textDocument/diagnostic"
+# What reading a body raises that is not what it should be.
+_NONSENSE = (
+    *(Malformed, msgspec.DecodeError, RecursionError),
+    *(AttributeError, KeyError, TypeError, ValueError),
+)
 
 Json = dict[str, Any]
 
@@ -154,7 +159,7 @@ class Multiplexer:
             result: Any = jsonrpc.loads(answer.result or b"")
             self.capabilities = dict(result["capabilities"])
             self.info = dict(result.get("serverInfo") or {})
-        except (Malformed, TypeError, KeyError, AttributeError, ValueError):
+        except _NONSENSE:
             self._host.failed("it could not be initialized")
             return
         encoding: Any = self.capabilities.get("positionEncoding") or "utf-16"
@@ -366,10 +371,8 @@ class Multiplexer:
                 self._inquiries.answer(message.id, message.method, message.params, now)
             else:
                 self._told_by(message.method, message.params, now)
-        except (Malformed, msgspec.DecodeError, TypeError, KeyError, ValueError) as error:
-            self._host.logged(f"CloudIDE: a message was not understood: {error}\n")
-        except RecursionError:
-            self._host.logged("CloudIDE: a message was not understood: it is nested too deeply\n")
+        except _NONSENSE as error:
+            self._host.logged(f"CloudIDE: a message was not understood: {str(error)[:200]}\n")
 
     def _respond(self, message: Message, now: float) -> None:
         request = self._forget(message.id) if isinstance(message.id, int) else None
@@ -381,8 +384,9 @@ class Multiplexer:
             return
         try:
             answer = self._prepared(request, bytes(message.result) or NULL, now)
-        except (Malformed, TypeError, KeyError, ValueError, RecursionError) as error:
-            self._host.logged(f"CloudIDE: the answer to {request.method} is no such: {error}\n")
+        except _NONSENSE as error:
+            reason = str(error)[:200]
+            self._host.logged(f"CloudIDE: the answer to {request.method} is no such: {reason}\n")
             answer = _failure("The language server answered nonsense.")
         if answer is not None:
             request.done(answer)

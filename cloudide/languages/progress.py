@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import Id
 
 LIMIT = 100  # of a server's own at one time
+VALUE_LIMIT = 16 * 1024  # bytes of one report
 REPORT_SECONDS = 0.1  # reports that come faster are left out
 
 
@@ -77,7 +79,7 @@ class Progress:
             owner, original = self._asked[token]
             return Told(owner, original, value)
         own = self._own.get((type(token), token))
-        if own is None:
+        if own is None or len(jsonrpc.dumps(value)) > VALUE_LIMIT:
             return None
         match value.get("kind"):
             case "begin":

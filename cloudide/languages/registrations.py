@@ -10,6 +10,7 @@ from cloudide.languages.editors import Editor
 from cloudide.protocol import jsonrpc
 
 LIMIT = 1000
+SIZE = 32 * 1024  # bytes of one
 # Those that end here: documents, settings and files are fed to servers by us, not by editors.
 INNER = (
     "workspace/didChangeWatchedFiles",
@@ -84,6 +85,8 @@ class Registrations:
 
 def _registration(value: Any) -> Json:
     registration: Json = {"id": str(value["id"]), "method": str(value["method"])}
+    if len(jsonrpc.dumps(value)) > SIZE:
+        raise ValueError("a registration is too large")
     if value.get("registerOptions") is not None:
         registration["registerOptions"] = value["registerOptions"]
     return registration

@@ -254,7 +254,11 @@ class Server:
         while True:
             await asyncio.sleep(TICK)
             now = self._loop.time()
-            multiplexer.tick(now)
+            try:
+                multiplexer.tick(now)
+            except Exception:
+                # Else nothing would ever time out again.
+                _log.exception("language_server.tick_failed", server=self.id)
             silent = now - multiplexer.heard_at
             if silent > PROBED and multiplexer.probing:
                 process.kill(f"It said nothing for {PROBED:.0f} seconds.")
@@ -277,8 +281,13 @@ class Server:
     # ── from the process and the multiplexer ────────────────────────────────────────────────────
 
     def received(self, body: bytes) -> None:
-        if (multiplexer := self.current()) is not None:
+        if (multiplexer := self.current()) is None:
+            return
+        try:
             multiplexer.receive(body, self._loop.time())
+        except Exception:
+            # One message must not end the server for everybody.
+            _log.exception("language_server.message_failed", server=self.id)
 
     def drained(self) -> None:
         if self.multiplexer is not None:

@@ -42,6 +42,7 @@ from cloudide.protocol.languages import (
 
 DOCUMENTS = 500  # that one editor has open
 REQUESTS = 200  # of one editor under way
+PARAMETERS = 1024 * 1024  # bytes of those of one request
 
 Json = dict[str, Any]
 
@@ -189,6 +190,8 @@ class Session:
     def _request(self, id: Id, method: str, message: Message) -> Awaitable[None] | None:
         if id in self._requests:
             self._fail(id, ErrorCode.INVALID_REQUEST, "A request with this id is under way.")
+        elif len(bytes(message.params)) > PARAMETERS and method != APPLY_EDIT:
+            self._fail(id, ErrorCode.INVALID_REQUEST, "The parameters are too large.")
         elif len(self._requests) >= REQUESTS:
             self._fail(id, ErrorCode.REQUEST_FAILED, "You ask more than is answered; wait.")
         elif method == "initialize":
@@ -344,7 +347,7 @@ class Session:
         def one(server: str, answer: Answer) -> None:
             answers[server] = answer
             if len(answers) == len(asked):
-                done(merge(method, [(name, answers[name]) for name, _ in asked]))
+                done(_merged(method, [(name, answers[name]) for name, _ in asked]))
 
         for server, multiplexer in asked:
             multiplexer.ask(self, id, method, params, path, partial(one, server), now)
@@ -552,8 +555,11 @@ class Session:
         self._view.opened[path] = Opened(item.uri, item.version)
         try:
             await self._workspace.open(path)
-        except CloudIDEError as error:
+        except BaseException as error:
+            # Also when the editor goes meanwhile: what it does not have is not closed for it.
             self._view.opened.pop(path, None)
+            if not isinstance(error, CloudIDEError):
+                raise
             self._show(f"{path}: {error.message}")
             return
         self._view.has(path, item.text)
@@ -623,6 +629,13 @@ _LABELS = {
     "textDocument/rangeFormatting": "Format selection",
     "textDocument/onTypeFormatting": "Format while typing",
 }
+
+
+def _merged(method: str, answers: list[tuple[str, Answer]]) -> Answer:
+    try:
+        return merge(method, answers)
+    except (Malformed, TypeError, ValueError, RecursionError):
+        return Answer.failure(ErrorCode.INTERNAL_ERROR, "A language server answered nonsense.")
 
 
 async def _after(arrival: Awaitable[None], ask: Callable[[], None]) -> None:

@@ -13,8 +13,8 @@ from cloudide.protocol import jsonrpc
 
 FULL = "textDocument/semanticTokens/full"
 DELTA = "textDocument/semanticTokens/full/delta"
-DOCUMENTS = 64  # whose last result is kept
-NUMBERS = 5_000_000  # of one result
+DOCUMENTS = 32  # whose last result is kept
+NUMBERS = 200_000  # of a result that is kept
 
 
 class _Edit(msgspec.Struct):
@@ -58,7 +58,7 @@ class SemanticTokens:
             data = _apply(kept[1], answer.edits or []) if kept else None
             if data is None:
                 return None
-        if answer.resultId is not None and self.deltas:
+        if answer.resultId is not None and self.deltas and len(data) <= NUMBERS:
             self._kept[uri] = (answer.resultId, data)
             if len(self._kept) > DOCUMENTS:
                 del self._kept[next(iter(self._kept))]
@@ -78,4 +78,4 @@ def _apply(data: list[int], edits: list[_Edit]) -> list[int] | None:
             return None
         result = [*result[: edit.start], *edit.data, *result[end:]]
         before = edit.start
-    return result if len(result) <= NUMBERS else None
+    return result

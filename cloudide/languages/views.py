@@ -114,7 +114,7 @@ class View:
             shift = Shift(lambda _: missed, encoding, backwards=True)
             try:
                 items = jsonrpc.dumps(shift.body(jsonrpc.loads(items), ""))
-            except (Malformed, TypeError, ValueError, RecursionError):
+            except (Malformed, KeyError, TypeError, ValueError, RecursionError):
                 items = b"[]"
         version = b',"version":%d' % opened.version if opened else b""
         return b'{"uri":%b%b,"diagnostics":%b}' % (uri, version, items)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from scripted import BOB, EVERYTHING, World, problem, span, uri
 
 from cloudide.identity.permissions import Role
+from cloudide.languages import diagnostics
 
 Json = dict[str, Any]
 HOVER = "textDocument/hover"
@@ -571,3 +573,80 @@ async def test_viewers_look_and_change_nothing() -> None:
     await eve.at(HOVER, "a.py", 0, 0)
     server.answer(server.asked(HOVER), "yes")
     assert eve.answers[1]["result"] == "yes"
+
+
+async def test_what_is_too_large_is_not_kept_and_not_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diagnostics, "FILE_BYTES", 1000)
+    monkeypatch.setattr(diagnostics, "ALL_BYTES", 1500)
+    world = World(a="x\n")
+    server = world.server()
+    ada = await world.editor(capabilities={"window": {"workDoneProgress": True}})
+
+    def publish(path: str, size: int) -> int:
+        items = [problem(0, 0, 1, "x" * size)] if size else []
+        server.notify("textDocument/publishDiagnostics", {"uri": uri(path), "diagnostics": items})
+        return len(ada.diagnostics(path)["diagnostics"])
+
+    assert publish("a.py", 800) == 1
+    assert publish("a.py", 1000) == 0
+    assert publish("a.py", 800) == 1
+    assert publish("b.py", 700) == 0
+    assert publish("a.py", 0) == 0
+    assert publish("b.py", 700) == 1
+    server.ask(1, "window/workDoneProgress/create", {"token": 1})
+    value = {"kind": "begin", "title": "x" * 20_000}
+    server.notify("$/progress", {"token": 1, "value": value})
+    assert not ada.told("$/progress")
+    large = {"registrations": [{"id": "1", "method": "m", "registerOptions": "x" * 50_000}]}
+    assert server.ask(2, "client/registerCapability", large)["error"]["code"] == -32602
+    await ada.request(HOVER, {"textDocument": {"uri": uri("a.py")}, "x": "x" * (1 << 20)})
+    assert "too large" in ada.answers[1]["error"]["message"]
+    for id in range(100, 301):
+        await ada.at(HOVER, "a.py", 0, 0, id=id)
+    assert "wait" in ada.answers[300]["error"]["message"]
+    await ada.at(HOVER, "a.py", 0, 0, id=100)
+    assert ada.answers[100]["error"]["code"] == -32600  # under way
+
+
+async def test_any_answer_of_a_server_becomes_an_answer() -> None:
+    world = World(a="x\n")
+    first = world.server("first")
+    second = world.server("second")
+    ada = await world.editor()
+    await ada.open("a.py")
+    nonsense: list[Any] = [
+        7,
+        "x",
+        [7],
+        {"items": 7},
+        {"items": [7, None, []]},
+        {"uri": 7},
+        [{"uri": "file:///etc/x"}, {"targetUri": []}],
+        {"range": {"start": 1, "end": 2}},
+        {"range": {"start": {}, "end": {}}},
+        {"range": {"start": {"line": "x"}, "end": {}}},
+        {"documentChanges": 7},
+        {"documentChanges": [7]},
+        {"changes": [7]},
+        {"changes": {"x": 7}},
+        {"contents": {"documentChanges": [{}]}},
+    ]
+    numbers = itertools.count(1)
+    for method in (
+        HOVER,
+        "textDocument/completion",
+        "textDocument/definition",
+        "textDocument/codeAction",
+        "textDocument/rename",
+    ):
+        for result in nonsense:
+            for typing in (False, True):
+                count = next(numbers)
+                await ada.at(method, "a.py", 0, 0, id=count)
+                if typing:
+                    world.type("a.py", 0, 0, "y")
+                for server in (first, second):
+                    server.answer(server.asked(method), result)
+                assert count in ada.answers, (method, result)
