@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from typing import Any
 
 from lsprotocol import types as lsp
@@ -47,6 +48,11 @@ def crash() -> None:
     os._exit(3)
 
 
+@server.command("hang")
+def hang() -> None:
+    time.sleep(3600)
+
+
 @server.command("garbage")
 def garbage() -> None:
     os.write(1, b"this is no message\r\n\r\n")
@@ -65,6 +71,4 @@ def edit(uri: str, text: str) -> Any:
 
 
 if __name__ == "__main__":
-    if os.environ.get("SCRIPTED") == "crash":
-        sys.exit("It cannot begin.")
     server.start_io()

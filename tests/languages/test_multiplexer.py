@@ -52,6 +52,8 @@ async def test_a_cancelled_request_is_cancelled_by_its_own_id_and_answered() -> 
     assert server.told("$/cancelRequest") == [{"id": request["id"]}]
     server.fail(request, -32800)
     assert ada.answers["q"]["error"]["code"] == -32800
+    await ada.notify("$/cancelRequest", {"id": "q"})  # too late: it means nothing
+    assert len(server.told("$/cancelRequest")) == 1
 
 
 async def test_a_server_is_initialized_once_and_each_editor_gets_its_result() -> None:
@@ -476,6 +478,18 @@ async def test_a_server_that_answers_twice_never_or_nonsense() -> None:
     assert 5 not in ada.answers
     world.tick(2)
     assert 5 in ada.answers
+
+
+async def test_a_server_that_does_not_know_the_probe_lives() -> None:
+    world = World()
+    server = world.server()
+    server.start()
+    for _ in range(2):
+        server.core.probe(world.time, 60)
+    assert server.count("$/cloudide/alive") == 1
+    assert server.core.probing
+    server.fail(server.asked("$/cloudide/alive"), -32601)
+    assert not server.core.probing
 
 
 async def test_addresses_outside_the_workspace_are_refused_both_ways() -> None:

@@ -250,6 +250,20 @@ async def test_what_is_no_message_ends_the_process(tmp_path: Path) -> None:
         assert "no message" in world.server.log
 
 
+async def test_who_says_nothing_is_asked_and_then_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path) as world:
+        editor = await Editor(world).join()
+        monkeypatch.setattr(servers, "SILENT", 0.2)
+        monkeypatch.setattr(servers, "PROBED", 0.5)
+        answer = await editor.execute("hang")
+        assert "ended" in answer["error"]["message"]
+        monkeypatch.undo()  # the next one needs its time to start
+        await world.until(lambda: world.server.restarts == 1 and _runs(world))
+        assert "said nothing" in world.server.log
+
+
 async def test_who_uses_too_much_memory_is_ended(tmp_path: Path) -> None:
     async with serving(tmp_path, language_server_memory=200 * 2**20) as world:
         editor = await Editor(world).join()
