@@ -19,7 +19,7 @@ const TYPES: Record<number, string> = {
 const SNIPPET = 2;
 const CANCELLED = -32800;
 const FAILED = -32803;
-const TRIES = 4;
+const TRIES = 10;
 
 /** LSP's snippets as CodeMirror writes them: `$1` is `${1}`, and `\}` needs no backslash. */
 export function snippetOf(text: string): string {
