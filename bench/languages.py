@@ -43,8 +43,7 @@ FANOUTS = 40
 URI = "file:///workspace/bench.stub"
 AT = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}}
 HOVER, COMPLETION = "textDocument/hover", "textDocument/completion"
-DIAGNOSE = ("workspace/executeCommand", {"command": "bench.diagnose", "arguments": []})
-DIAGNOSTICS = b"textDocument/publishDiagnostics"
+EXECUTE = "workspace/executeCommand"
 TOML = '[languages.stub]\ncommand = ["python3", "language_server.py"]\nextensions = [".stub"]\n'
 MIB = 1024 * 1024
 
@@ -308,10 +307,11 @@ async def _fan_out(url: str, headers: dict[str, str]) -> list[float]:
     times: list[float] = []
     async with _editors(url, headers, EDITORS[-1]) as sockets:
         for number in range(WARM + FANOUTS):
+            mark = f"mark-{number}."
+            body = {"jsonrpc": "2.0", "id": 1000 + number, "method": EXECUTE}
+            body["params"] = _diagnose(mark)
             began = time.perf_counter()
-            method, params = DIAGNOSE
-            body = {"jsonrpc": "2.0", "id": 1000 + number, "method": method, "params": params}
-            receiving = [asyncio.create_task(_diagnostics(socket)) for socket in sockets]
+            receiving = [asyncio.create_task(_diagnosed(socket, mark)) for socket in sockets]
             await sockets[0].send(json.dumps(body))
             await asyncio.gather(*receiving)
             times.append((time.perf_counter() - began) * 1000)
@@ -319,9 +319,14 @@ async def _fan_out(url: str, headers: dict[str, str]) -> list[float]:
     return times[WARM:]
 
 
-async def _diagnostics(socket: ClientConnection) -> None:
-    while DIAGNOSTICS not in await socket.recv(decode=False):
+async def _diagnosed(socket: ClientConnection, mark: str) -> None:
+    while mark.encode() not in await socket.recv(decode=False):
         pass
+
+
+def _diagnose(mark: str) -> dict[str, Any]:
+    """A command that makes diagnostics which hold `mark`."""
+    return {"command": "bench.diagnose", "arguments": [mark]}
 
 
 async def _memory(server: Server, url: str, count: int) -> Quantity:
@@ -333,6 +338,6 @@ async def _memory(server: Server, url: str, count: int) -> Quantity:
     async with _editors(url, headers, count) as sockets:
         for socket in sockets:
             await socket.send(json.dumps(opened))
-            await _asking(socket)(*DIAGNOSE)
+            await _asking(socket)(EXECUTE, _diagnose("memory"))
         grown = (process.memory_info().rss - before) / MIB
     return Quantity(f"{count} editor{'s' if count > 1 else ''}", max(grown, 0.0), "MiB", 2.0)

@@ -41,6 +41,7 @@ DIAGNOSTICS = json.dumps(
         "params": {"uri": URI, "diagnostics": sized(PROBLEM, 14_000)},
     }
 ).encode()
+MARK = b"Something"  # which the first of them has replaced by what the command was given
 
 
 def main() -> None:
@@ -53,7 +54,9 @@ def main() -> None:
         if method == "exit":
             return
         if method == "workspace/executeCommand":
-            sink.write(b"Content-Length: %d\r\n\r\n%b" % (len(DIAGNOSTICS), DIAGNOSTICS))
+            mark = message["params"]["arguments"][0].encode()
+            body = DIAGNOSTICS.replace(MARK, mark, 1)
+            sink.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         if "id" in message and method is not None:
             answer = ANSWERS.get(method, b"null")
             id = json.dumps(message["id"]).encode()
