@@ -135,6 +135,13 @@ async def serving(
             yield World(collab, languages)
 
 
+@pytest.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """For the tests that leave the server running, each with files of its own."""
+    async with serving(tmp_path_factory.mktemp("servers")) as world:
+        yield world
+
+
 def hash_of(text: object) -> str:
     return hashlib.sha256(str(text).encode()).hexdigest()
 
@@ -155,44 +162,42 @@ async def type_at_random(client: Local, seed: int, count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_two_people_type_and_the_server_has_what_the_room_has(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        world.collab.write("a.t", "begin 😀\n".encode())
-        async with world.collab.join("a.t") as ada, world.collab.join("a.t", BOB) as bob:
-            editor = await Editor(world).join()
-            await editor.open("a.t")
-            for round in range(5):
-                await asyncio.gather(
-                    type_at_random(ada, round, 20), type_at_random(bob, -round, 20)
-                )
-                room = world.collab.rooms._open[WORKSPACE, "a.t"].room
-                room.settle()
-                assert await editor.hash("a.t") == hash_of(room.text)
-            await ada.until(lambda: str(ada) == str(bob))
-            document = world.languages._workspaces[WORKSPACE].document("a.t")
-            assert document is not None
-            assert str(document) == str(ada)
-            assert document.versions[-1].text.hash() == hash_of(ada)
+async def test_two_people_type_and_the_server_has_what_the_room_has(world: World) -> None:
+    world.collab.write("a.t", "begin 😀\n".encode())
+    async with world.collab.join("a.t") as ada, world.collab.join("a.t", BOB) as bob:
+        editor = await Editor(world).join()
+        await editor.open("a.t")
+        for round in range(5):
+            await asyncio.gather(type_at_random(ada, round, 20), type_at_random(bob, -round, 20))
+            room = world.collab.rooms._open[WORKSPACE, "a.t"].room
+            room.settle()
+            assert await editor.hash("a.t") == hash_of(room.text)
+        await ada.until(lambda: str(ada) == str(bob))
+        document = world.languages._workspaces[WORKSPACE].document("a.t")
+        assert document is not None
+        assert str(document) == str(ada)
+        assert document.versions[-1].text.hash() == hash_of(ada)
 
 
-async def test_a_crash_is_followed_by_a_start_with_all_documents(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        world.collab.write("a.t", b"one\n")
-        async with world.collab.join("a.t") as ada:
-            editor = await Editor(world).join()
-            await editor.open("a.t")
-            await ada.insert(0, "new ")
-            await ada.saved()
-            assert await editor.hash("a.t") == hash_of("new one\n")
-            answer = await editor.execute("crash")
-            assert "ended" in answer["error"]["message"]
-            await ada.insert(0, "newer ")
-            await world.until(lambda: world.server.restarts == 1 and _runs(world))
-            assert await editor.hash("a.t") == hash_of("newer new one\n")
-            assert "code 3" in world.server.log
-            view = await world.view()
-            assert (view["state"], view["restarts"], view["clients"]) == ("running", 1, 1)
-            assert (view["name"], view["version"]) == (Path(sys.executable).name, "1.0")
+async def test_a_crash_is_followed_by_a_start_with_all_documents(world: World) -> None:
+    world.collab.write("b2.t", b"one\n")
+    async with world.collab.join("b2.t") as ada:
+        editor = await Editor(world).join()
+        await editor.open("b2.t")
+        await ada.insert(0, "new ")
+        await ada.saved()
+        before = world.server.restarts
+        assert await editor.hash("b2.t") == hash_of("new one\n")
+        answer = await editor.execute("crash")
+        assert "ended" in answer["error"]["message"]
+        await ada.insert(0, "newer ")
+        await world.until(lambda: world.server.restarts > before and _runs(world))
+        assert await editor.hash("b2.t") == hash_of("newer new one\n")
+        assert "code 3" in world.server.log
+        view = await world.view()
+        assert (view["state"], view["restarts"]) == ("running", before + 1)
+        assert view["clients"] > 0
+        assert (view["name"], view["version"]) == (Path(sys.executable).name, "1.0")
 
 
 def _runs(world: World) -> bool:
@@ -232,36 +237,35 @@ async def test_a_program_that_cannot_be_started_says_why(tmp_path: Path) -> None
         assert "/no/such/program" in world.server.detail
 
 
-async def test_ten_megabytes_on_stderr_stop_nothing(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        editor = await Editor(world).join()
-        answer = await editor.execute("noise", 10 * 2**20)
-        assert answer["result"] == 10 * 2**20
-        await world.until(lambda: "the end" in world.server.log or not world.server.logged("x"))
-        assert len(world.server.log) <= servers.LOG_LIMIT
+async def test_ten_megabytes_on_stderr_stop_nothing(world: World) -> None:
+    editor = await Editor(world).join()
+    answer = await editor.execute("noise", 10 * 2**20)
+    assert answer["result"] == 10 * 2**20
+    await world.until(lambda: "the end" in world.server.log or not world.server.logged("x"))
+    assert len(world.server.log) <= servers.LOG_LIMIT
 
 
-async def test_what_is_no_message_ends_the_process(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        editor = await Editor(world).join()
-        answer = await editor.execute("garbage")
-        assert "error" in answer
-        await world.until(lambda: world.server.restarts == 1 and _runs(world))
-        assert "no message" in world.server.log
+async def test_what_is_no_message_ends_the_process(world: World) -> None:
+    editor = await Editor(world).join()
+    before = world.server.restarts
+    answer = await editor.execute("garbage")
+    assert "error" in answer
+    await world.until(lambda: world.server.restarts > before and _runs(world))
+    assert "no message" in world.server.log
 
 
 async def test_who_says_nothing_is_asked_and_then_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(tmp_path) as world:
-        editor = await Editor(world).join()
-        monkeypatch.setattr(servers, "SILENT", 0.2)
-        monkeypatch.setattr(servers, "PROBED", 0.5)
-        answer = await editor.execute("hang")
-        assert "ended" in answer["error"]["message"]
-        monkeypatch.undo()  # the next one needs its time to start
-        await world.until(lambda: world.server.restarts == 1 and _runs(world))
-        assert "said nothing" in world.server.log
+    editor = await Editor(world).join()
+    monkeypatch.setattr(servers, "SILENT", 0.2)
+    monkeypatch.setattr(servers, "PROBED", 0.5)
+    before = world.server.restarts
+    answer = await editor.execute("hang")
+    assert "ended" in answer["error"]["message"]
+    monkeypatch.undo()  # the next one needs its time to start
+    await world.until(lambda: world.server.restarts > before and _runs(world))
+    assert "said nothing" in world.server.log
 
 
 async def test_who_uses_too_much_memory_is_ended(tmp_path: Path) -> None:
@@ -285,71 +289,67 @@ async def test_it_stops_some_time_after_the_last_editor(tmp_path: Path) -> None:
         assert _runs(world)
 
 
-async def test_a_server_edits_for_who_executes_its_command(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        file = world.collab.write("a.t", b"one\n")
+async def test_a_server_edits_for_who_executes_its_command(world: World) -> None:
+    file = world.collab.write("e.t", b"one\n")
+    editor = await Editor(world).join(experimental={"cloudide": {"edits": True}})
+    await editor.execute("edit", world.uri("e.t"), "new ")
+    edited = "cloudide/edited"
+    await editor.until(lambda: any(each["method"] == edited for each in editor.heard))
+    (told,) = [each["params"] for each in editor.heard if each["method"] == edited]
+    assert (told["label"], told["files"]) == ("Edit of a test", ["e.t"])
+    assert file.read_bytes() == b"new one\n"
+    await world.languages.undo(editor.grant, told["id"])
+    assert file.read_bytes() == b"one\n"
+    await editor.execute("edit", "file:///etc/passwd", "new ")
+    assert len([each for each in editor.heard if each["method"] == edited]) == 1
+
+
+async def test_a_request_waits_for_the_update_it_was_made_after(world: World) -> None:
+    world.collab.write("f.t", b"one\n")
+    async with world.collab.join("f.t", client_id=77) as ada:
         editor = await Editor(world).join(experimental={"cloudide": {"edits": True}})
-        await editor.execute("edit", world.uri("a.t"), "new ")
-        edited = "cloudide/edited"
-        await editor.until(lambda: any(each["method"] == edited for each in editor.heard))
-        (told,) = [each["params"] for each in editor.heard if each["method"] == edited]
-        assert (told["label"], told["files"]) == ("Edit of a test", ["a.t"])
-        assert file.read_bytes() == b"new one\n"
-        await world.languages.undo(editor.grant, told["id"])
-        assert file.read_bytes() == b"one\n"
-        await editor.execute("edit", "file:///etc/passwd", "new ")
-        assert len([each for each in editor.heard if each["method"] == edited]) == 1
+        await editor.open("f.t")
+        state: Json = {"cursor": None}
+        await ada.send(sync.awareness([sync.AwarenessEntry(77, 1, state)]))
+        typing = {"client": 77, "updates": ada.sent + 1}
+        params = {
+            "textDocument": {"uri": world.uri("f.t")},
+            "position": {"line": 0, "character": 0},
+            "cloudide": typing,
+        }
+        asking = asyncio.create_task(editor.request("textDocument/hover", params))
+        await asyncio.sleep(0)
+        await ada.insert(0, "two ")
+        assert (await asking)["result"]["contents"] == hash_of("two one\n")
+        # One that never comes is waited for only so long.
+        params["cloudide"] = {"client": 77, "updates": ada.sent + 100}
+        answer = await editor.request("textDocument/hover", params)
+        assert answer["result"]["contents"] == hash_of("two one\n")
 
 
-async def test_a_request_waits_for_the_update_it_was_made_after(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        world.collab.write("a.t", b"one\n")
-        async with world.collab.join("a.t", client_id=77) as ada:
-            editor = await Editor(world).join(experimental={"cloudide": {"edits": True}})
-            await editor.open("a.t")
-            state: Json = {"cursor": None}
-            await ada.send(sync.awareness([sync.AwarenessEntry(77, 1, state)]))
-            typing = {"client": 77, "updates": ada.sent + 1}
-            params = {
-                "textDocument": {"uri": world.uri("a.t")},
-                "position": {"line": 0, "character": 0},
-                "cloudide": typing,
-            }
-            asking = asyncio.create_task(editor.request("textDocument/hover", params))
-            await asyncio.sleep(0)
-            await ada.insert(0, "two ")
-            assert (await asking)["result"]["contents"] == hash_of("two one\n")
-            # One that never comes is waited for only so long.
-            params["cloudide"] = {"client": 77, "updates": ada.sent + 100}
-            answer = await editor.request("textDocument/hover", params)
-            assert answer["result"]["contents"] == hash_of("two one\n")
+async def test_a_file_that_is_renamed_is_another_document(world: World) -> None:
+    world.collab.write("r.t", b"one\n")
+    editor = await Editor(world).join()
+    await editor.open("r.t")
+    await world.collab.link.agent.move("r.t", "r2.t")
+    await world.collab.rooms.moved(WORKSPACE, "r.t", "r2.t")
+    await editor.open("r2.t")
+    assert await editor.hash("r2.t") == hash_of("one\n")
+    assert world.languages._workspaces[WORKSPACE].document("r.t") is None
 
 
-async def test_a_file_that_is_renamed_is_another_document(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        world.collab.write("a.t", b"one\n")
-        editor = await Editor(world).join()
-        await editor.open("a.t")
-        await world.collab.link.agent.move("a.t", "b.t")
-        await world.collab.rooms.moved(WORKSPACE, "a.t", "b.t")
-        await editor.open("b.t")
-        assert await editor.hash("b.t") == hash_of("one\n")
-        assert world.languages._workspaces[WORKSPACE].document("a.t") is None
-
-
-async def test_a_room_that_is_loaded_anew_is_followed_on(tmp_path: Path) -> None:
-    async with serving(tmp_path) as world:
-        world.collab.write("a.t", b"one\n")
-        editor = await Editor(world).join()
-        await editor.open("a.t")
-        entry = world.collab.rooms._open[WORKSPACE, "a.t"]
-        world.collab.rooms._broken(entry, RuntimeError("as a panic of the library would"))
-        async with world.collab.join("a.t") as ada:
-            await ada.insert(0, "new ")
-            await ada.saved()
-            document = world.languages._workspaces[WORKSPACE].document("a.t")
-            assert document is not None
-            following = world.languages._workspaces[WORKSPACE]._following["a.t"]
-            if following._reloading is not None:
-                await following._reloading
-            assert await editor.hash("a.t") == hash_of("new one\n")
+async def test_a_room_that_is_loaded_anew_is_followed_on(world: World) -> None:
+    world.collab.write("h.t", b"one\n")
+    editor = await Editor(world).join()
+    await editor.open("h.t")
+    entry = world.collab.rooms._open[WORKSPACE, "h.t"]
+    world.collab.rooms._broken(entry, RuntimeError("as a panic of the library would"))
+    async with world.collab.join("h.t") as ada:
+        await ada.insert(0, "new ")
+        await ada.saved()
+        document = world.languages._workspaces[WORKSPACE].document("h.t")
+        assert document is not None
+        following = world.languages._workspaces[WORKSPACE]._following["h.t"]
+        if following._reloading is not None:
+            await following._reloading
+        assert await editor.hash("h.t") == hash_of("new one\n")
