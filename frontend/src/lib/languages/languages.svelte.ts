@@ -13,34 +13,18 @@ import { choices } from './choices';
 import { completion } from './completion';
 import { LanguageConnection } from './connection';
 import { decorations, refreshLook } from './decorations';
-import { codeOf, diagnostics, reportDiagnostics, severityOf, textOf } from './diagnostics';
+import { diagnostics, reportDiagnostics } from './diagnostics';
+import { countOf, type Finding, findingOf } from './findings';
 import { keyboardHover } from './hover';
 import { sanitizeHTML } from './html';
 import { offsetOf } from './positions';
 import { look } from './look';
 import { pathOf, uriOf } from './uris';
 
-export type Severity = ReturnType<typeof severityOf>;
-
-/** One thing that is wrong, or worth a look. */
-export interface Finding {
-  path: string;
-  range: Range;
-  severity: Severity;
-  message: string;
-  /** Who says so: `Pyright reportMissingImports`. */
-  source: string;
-}
-
 /** A list of places that somebody asked for. */
 export interface Found {
   title: string;
   places: { path: string; range: Range; text: string }[];
-}
-
-export interface Count {
-  errors: number;
-  warnings: number;
 }
 
 const CONFIGURATION = 'cloudide.toml';
@@ -425,25 +409,4 @@ export class Languages {
     while (!document.editor && !document.refused && Date.now() < end) await new Promise((next) => setTimeout(next, 40));
     return document.editor?.view ?? null;
   }
-}
-
-function findingOf(path: string, each: Reported): Finding {
-  return {
-    path,
-    range: each.range,
-    severity: severityOf(each),
-    message: textOf(each),
-    source: [each.source, codeOf(each)].filter(Boolean).join(' '),
-  };
-}
-
-/** "1 error, 2 warnings"; "" where nothing is wrong. */
-export function said({ errors, warnings }: Count): string {
-  const parts = [errors && `${errors} ${errors === 1 ? 'error' : 'errors'}`, warnings && `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`];
-  return parts.filter(Boolean).join(', ');
-}
-
-function countOf(list: readonly Finding[]): Count {
-  const count = (severity: Severity): number => list.filter((each) => each.severity === severity).length;
-  return { errors: count('error'), warnings: count('warning') };
 }
