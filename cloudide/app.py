@@ -19,6 +19,7 @@ from cloudide.collab.journal import Journal
 from cloudide.collab.rooms import Rooms
 from cloudide.errors import CloudIDEError
 from cloudide.identity.accounts import Accounts
+from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
@@ -89,6 +90,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     tasks.open_preview = lambda workspace, task, port: feed.publish(
         "task_ready", workspace, {"task": task, "port": port}
     )
+
     activity = Activity(
         settings,
         feed,
@@ -117,6 +119,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         stack.push_async_callback(journal.close)
         await journal.start()
         await accounts.start()
+        audit = await Audit.start(database, settings.data_dir)
         await visibilities.start()
         stack.push_async_callback(runtime.close)
         stack.push_async_callback(agents.close)
@@ -127,10 +130,14 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await stack.enter_async_context(languages)
         await stack.enter_async_context(tasks)
         await stack.enter_async_context(supervisor)
+        activity.on_stop = lambda workspace: audit.append(
+            "workspace.stop", workspace=workspace, detail={"by": "idle"}
+        )
         await stack.enter_async_context(activity)
         services = Services(
             settings=settings,
             accounts=accounts,
+            audit=audit,
             membership=Membership(database, settings.invite_days),
             store=store,
             supervisor=supervisor,

@@ -17,6 +17,8 @@ user = typer.Typer(no_args_is_help=True, help="People who use this server.")
 cli.add_typer(user, name="user")
 task = typer.Typer(no_args_is_help=True, help="Tasks of a workspace.")
 cli.add_typer(task, name="task")
+audit = typer.Typer(no_args_is_help=True, help="What people did on this server.")
+cli.add_typer(audit, name="audit")
 images = typer.Typer(no_args_is_help=True, help="The stock images of this machine's engine.")
 cli.add_typer(images, name="images")
 
@@ -150,6 +152,22 @@ def list_images() -> None:
     from cloudide.cli.images import list_images as run
 
     _run(run)
+
+
+@audit.command("verify")
+def verify_audit(data_dir: DataDir = None) -> None:
+    """Check that no record of the audit log was changed, added or removed."""
+    from cloudide.cli.audit import verify as run
+
+    _run(lambda: run(data_dir=data_dir))
+
+
+@audit.command("export")
+def export_audit(data_dir: DataDir = None) -> None:
+    """Print the audit log, a line of JSON for each record."""
+    from cloudide.cli.audit import export as run
+
+    _run(lambda: run(data_dir=data_dir))
 
 
 @user.command("sign-in")

@@ -120,6 +120,32 @@ invites = Table(
     Column("expires_at", Float, nullable=False),
 )
 
+# Who did what; see `identity.audit`. What is recorded outlives what it tells of.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("user", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("token", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("workspace", String, nullable=False, index=True),
+    Column("detail", Text, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("mac", String, nullable=False),
+)
+
+# One row: how many records there are, sealed.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Integer, nullable=False),
+    Column("mac", String, nullable=False),
+)
+
 # `output` is compressed (zlib) and only kept of the last runs; `lost` bytes before it are gone.
 task_runs = Table(
     "task_runs",

@@ -90,6 +90,13 @@ async def caller_of(connection: HTTPConnection) -> Caller | None:
     return None
 
 
+def require_administrator(connection: HTTPConnection) -> None:
+    """Raises: Denied: the caller is no administrator, or known by a token that is for less."""
+    caller: Caller = connection.state.caller
+    if not caller.user.admin:
+        raise Denied("Only an administrator of this server may do this.")
+
+
 async def admit(connection: HTTPConnection, access: Access) -> None:
     """Let a request in, or raise; leaves `caller` and `grant` in the request's state.
 

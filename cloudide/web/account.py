@@ -184,6 +184,7 @@ async def create_token(request: Request) -> Response:
     caller: Caller = request.state.caller
     if body.workspace:
         await grant_for(request, caller.user, body.workspace)
+    request.state.audit |= {"scopes": body.scopes, "for": body.workspace, "days": body.days}
     token, secret = await services(request).accounts.tokens.create(
         caller.user.id, body.name, body.scopes, body.workspace, body.days
     )

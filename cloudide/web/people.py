@@ -103,6 +103,7 @@ async def create_invite(request: Request) -> Response:
     body = await json_body(request, NewInvite)
     if body.role is Role.OWNER:
         raise InvalidInput("People are invited as editor or viewer.")
+    request.state.audit |= {"workspace": body.workspace[:64], "role": body.role}
     grant = await _sharing(request, body.workspace)
     provided = services(request)
     invite, token = await provided.membership.invite(body.workspace, body.role, grant.person)
@@ -125,6 +126,7 @@ async def revoke_invite(request: Request) -> Response:
     """End an invitation; who joined by it stays."""
     membership = services(request).membership
     invite = await membership.get_invite(request.path_params["invite"])
+    request.state.audit["workspace"] = invite.workspace
     await _sharing(request, invite.workspace)
     await membership.revoke_invite(invite.id)
     return no_content()
@@ -144,6 +146,7 @@ async def accept_invite(request: Request) -> Response:
     body = await json_body(request, InviteToken)
     provided = services(request)
     invite = await provided.membership.find_invite(body.token)
+    request.state.audit |= {"workspace": invite.workspace, "role": invite.role}
     caller: Caller | None = request.state.caller
     secret = ""
     if caller is not None:
@@ -154,6 +157,7 @@ async def accept_invite(request: Request) -> Response:
         user = await provided.accounts.create_guest(body.name)
         agent = request.headers.get("user-agent", "")
         secret = await provided.accounts.sessions.create(user.id, agent)
+    request.state.audit |= {"by": user.id, "name": user.name}
     await provided.membership.accept(invite, user.id)
     response = json_response(Accepted(invite.workspace, session_view(user).user))
     if secret:

@@ -105,6 +105,7 @@ async def change(request: Request) -> Response:
         raise Denied("Only the owner of a workspace makes a port public; ask for it.")
     provided = services(request)
     _require_site(provided)
+    request.state.audit["visibility"] = body.visibility
     sharing, secret = await provided.visibilities.set(
         target.workspace, target.port, body.visibility
     )

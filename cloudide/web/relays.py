@@ -29,6 +29,7 @@ from cloudide.errors import AgentUnavailable, CloudIDEError, InvalidInput, NotSi
 from cloudide.identity.permissions import Action, Grant
 from cloudide.protocol.agent import Eof, Execute, Exited, Failed, Signal
 from cloudide.web.access import InWorkspace, admit_live
+from cloudide.web.audit import record
 from cloudide.web.files import clean_path
 from cloudide.web.ports import target_of
 from cloudide.web.services import services
@@ -110,6 +111,7 @@ def relay(work: Work) -> Callable[[WebSocket], Awaitable[None]]:
 async def tunnel(websocket: WebSocket) -> None:
     """Bytes to and from a port, until both directions have ended."""
     target = target_of(websocket)
+    await record(websocket, "port.forward", {})
     async with services(websocket).tunnels.connect(target.workspace, target.port) as connection:
 
         async def there() -> None:
@@ -136,6 +138,8 @@ async def execute(websocket: WebSocket) -> None:
     cwd = clean_path(start.cwd)
     grant: Grant = websocket.state.grant
     agent = services(websocket).agents.agent(grant.workspace)
+    # Its arguments may hold what nobody should read later.
+    await record(websocket, "exec", {"program": start.argv[0][:HOLD_LIMIT] if start.argv else ""})
     async with _opened(
         agent.open(lambda stream_id: Execute(stream_id, start.argv, cwd, start.env))
     ) as stream:

@@ -16,6 +16,7 @@ from cloudide.protocol.sync import SUBPROTOCOL
 from cloudide.web import (
     account,
     activity,
+    audit,
     collab,
     convert,
     events,
@@ -58,10 +59,13 @@ RECORDING = f"{WORKSPACE}/terminals/{{terminal}}/recording"
 
 
 class Endpoint(NamedTuple):
+    """`records`: the action that the audit log calls it; "": what it does is not recorded."""
+
     method: str
     path: str
     access: Access
     handler: Handler
+    records: str = ""
 
 
 ENDPOINTS = [
@@ -70,27 +74,30 @@ ENDPOINTS = [
     Endpoint("GET", "/metrics", PUBLIC, health.metrics),
     Endpoint("GET", "/api/openapi.json", PUBLIC, openapi.document),
     Endpoint("GET", f"{API}/session", PUBLIC, session.show),
-    Endpoint("POST", f"{API}/session", PUBLIC, session.sign_in),
-    Endpoint("DELETE", f"{API}/session", PUBLIC, session.sign_out),
+    Endpoint("POST", f"{API}/session", PUBLIC, session.sign_in, audit.SIGN_IN),
+    Endpoint("DELETE", f"{API}/session", PUBLIC, session.sign_out, "session.end"),
     Endpoint("GET", f"{API}/account", IN_PERSON, account.show),
-    Endpoint("PATCH", f"{API}/account", IN_PERSON, account.change),
-    Endpoint("PUT", f"{API}/account/password", IN_PERSON, account.set_password),
+    Endpoint("PATCH", f"{API}/account", IN_PERSON, account.change, "account.rename"),
+    Endpoint("PUT", f"{API}/account/password", IN_PERSON, account.set_password, "account.password"),
     Endpoint("GET", f"{API}/sessions", IN_PERSON, account.sessions),
-    Endpoint("DELETE", f"{API}/sessions", IN_PERSON, account.end_other_sessions),
-    Endpoint("DELETE", f"{API}/sessions/{{session}}", IN_PERSON, account.end_session),
+    Endpoint("DELETE", f"{API}/sessions", IN_PERSON, account.end_other_sessions, "session.end"),
+    Endpoint(
+        "DELETE", f"{API}/sessions/{{session}}", IN_PERSON, account.end_session, "session.end"
+    ),
     Endpoint("GET", f"{API}/tokens", IN_PERSON, account.tokens),
-    Endpoint("POST", f"{API}/tokens", IN_PERSON, account.create_token),
-    Endpoint("DELETE", f"{API}/tokens/{{token}}", IN_PERSON, account.revoke_token),
+    Endpoint("POST", f"{API}/tokens", IN_PERSON, account.create_token, "token.create"),
+    Endpoint("DELETE", f"{API}/tokens/{{token}}", IN_PERSON, account.revoke_token, "token.revoke"),
+    Endpoint("GET", f"{API}/audit", SIGNED_IN, audit.show),
     Endpoint("GET", f"{API}/users", SIGNED_IN, users.show_all),
-    Endpoint("PATCH", f"{API}/users/{{user}}", SIGNED_IN, users.change),
+    Endpoint("PATCH", f"{API}/users/{{user}}", SIGNED_IN, users.change, "user.change"),
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
-    Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create),
+    Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),
     Endpoint("GET", WORKSPACE, READ, workspaces.show),
-    Endpoint("DELETE", WORKSPACE, DELETE, workspaces.delete),
-    Endpoint("POST", f"{WORKSPACE}/start", OPERATE, workspaces.start),
-    Endpoint("POST", f"{WORKSPACE}/stop", OPERATE, workspaces.stop),
-    Endpoint("POST", f"{WORKSPACE}/restart", OPERATE, workspaces.restart),
+    Endpoint("DELETE", WORKSPACE, DELETE, workspaces.delete, "workspace.delete"),
+    Endpoint("POST", f"{WORKSPACE}/start", OPERATE, workspaces.start, "workspace.start"),
+    Endpoint("POST", f"{WORKSPACE}/stop", OPERATE, workspaces.stop, "workspace.stop"),
+    Endpoint("POST", f"{WORKSPACE}/restart", OPERATE, workspaces.restart, "workspace.restart"),
     Endpoint("GET", f"{WORKSPACE}/events", READ, events.stream),
     Endpoint("GET", f"{WORKSPACE}/activity", READ, activity.show),
     Endpoint("POST", f"{WORKSPACE}/activity", OPERATE, activity.keep),
@@ -106,35 +113,53 @@ ENDPOINTS = [
     Endpoint("POST", f"{WORKSPACE}/restore", WRITE, history.restore),
     Endpoint("GET", f"{WORKSPACE}/blame", READ, history.blame),
     Endpoint("GET", f"{WORKSPACE}/terminals", READ, terminals.show_all),
-    Endpoint("POST", f"{WORKSPACE}/terminals", EXECUTE, terminals.create),
-    Endpoint("PATCH", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.configure),
-    Endpoint("DELETE", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.delete),
+    Endpoint("POST", f"{WORKSPACE}/terminals", EXECUTE, terminals.create, "terminal.open"),
+    Endpoint(
+        "PATCH",
+        f"{WORKSPACE}/terminals/{{terminal}}",
+        EXECUTE,
+        terminals.configure,
+        "terminal.typing",
+    ),
+    Endpoint(
+        "DELETE", f"{WORKSPACE}/terminals/{{terminal}}", EXECUTE, terminals.delete, "terminal.close"
+    ),
     Endpoint("GET", RECORDING, READ, terminals.download_recording),
-    Endpoint("POST", RECORDING, EXECUTE, terminals.record),
-    Endpoint("POST", f"{RECORDING}/stop", EXECUTE, terminals.end_recording),
-    Endpoint("DELETE", RECORDING, EXECUTE, terminals.delete_recording),
+    Endpoint("POST", RECORDING, EXECUTE, terminals.record, "terminal.record"),
+    Endpoint("POST", f"{RECORDING}/stop", EXECUTE, terminals.end_recording, "terminal.record"),
+    Endpoint("DELETE", RECORDING, EXECUTE, terminals.delete_recording, "terminal.record"),
     Endpoint("GET", f"{WORKSPACE}/tasks", READ, tasks.show_all),
-    Endpoint("POST", f"{WORKSPACE}/tasks/{{task:path}}/runs", EXECUTE, tasks.run),
+    Endpoint("POST", f"{WORKSPACE}/tasks/{{task:path}}/runs", EXECUTE, tasks.run, "task.run"),
     Endpoint("GET", f"{WORKSPACE}/task-runs", READ, tasks.show_runs),
     Endpoint("GET", f"{WORKSPACE}/task-runs/{{run}}/output", READ, tasks.show_output),
-    Endpoint("DELETE", f"{WORKSPACE}/task-runs/{{run}}", EXECUTE, tasks.stop),
+    Endpoint("DELETE", f"{WORKSPACE}/task-runs/{{run}}", EXECUTE, tasks.stop, "task.stop"),
     Endpoint("GET", f"{WORKSPACE}/languages", READ, languages.show_all),
     Endpoint("GET", f"{WORKSPACE}/languages/{{server}}/log", READ, languages.show_log),
-    Endpoint("POST", f"{WORKSPACE}/languages/{{server}}/restart", EXECUTE, languages.restart),
+    Endpoint(
+        "POST",
+        f"{WORKSPACE}/languages/{{server}}/restart",
+        EXECUTE,
+        languages.restart,
+        "language.restart",
+    ),
     Endpoint("POST", f"{WORKSPACE}/edits/{{edit}}/undo", WRITE, languages.undo),
     Endpoint("GET", f"{WORKSPACE}/ports", READ, ports.show_all),
-    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", OPERATE, ports.change),
+    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", OPERATE, ports.change, "port.share"),
     Endpoint("POST", f"{WORKSPACE}/ports/{{port}}/ticket", READ, ports.ticket),
     # A browser that is not signed in is sent to where it may; the handler checks who it is.
     Endpoint("GET", f"{WORKSPACE}/ports/{{port}}/open", PUBLIC, ports.enter),
     Endpoint("GET", f"{WORKSPACE}/members", READ, people.members),
-    Endpoint("DELETE", f"{WORKSPACE}/members/{{user}}", SHARE, people.remove_member),
+    Endpoint(
+        "DELETE", f"{WORKSPACE}/members/{{user}}", SHARE, people.remove_member, "member.remove"
+    ),
     # The workspace of these is named in the body or by the invitation; they check it themselves.
-    Endpoint("POST", f"{API}/invites", SIGNED_IN, people.create_invite),
+    Endpoint("POST", f"{API}/invites", SIGNED_IN, people.create_invite, "invite.create"),
     Endpoint("GET", f"{API}/invites", SIGNED_IN, people.list_invites),
-    Endpoint("DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, people.revoke_invite),
+    Endpoint(
+        "DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, people.revoke_invite, "invite.revoke"
+    ),
     Endpoint("POST", f"{API}/invites/preview", PUBLIC, people.preview_invite),
-    Endpoint("POST", f"{API}/invites/accept", PUBLIC, people.accept_invite),
+    Endpoint("POST", f"{API}/invites/accept", PUBLIC, people.accept_invite, "invite.accept"),
 ]
 
 SOCKETS = [
@@ -213,10 +238,11 @@ def _route(endpoint: Endpoint) -> Route:
 
     @functools.wraps(endpoint.handler)
     async def guarded(request: Request) -> Response:
-        await admit(request, endpoint.access)
-        if kind is not None:
-            services(request).activity.touch(request.path_params["workspace"], kind)
-        return await endpoint.handler(request)
+        async with audit.recorded(request, endpoint.records):
+            await admit(request, endpoint.access)
+            if kind is not None:
+                services(request).activity.touch(request.path_params["workspace"], kind)
+            return await endpoint.handler(request)
 
     return Route(endpoint.path, guarded, methods=[endpoint.method])
 

@@ -10,6 +10,7 @@ from cloudide.agents.hub import Agents
 from cloudide.collab.history import History
 from cloudide.collab.rooms import Rooms
 from cloudide.identity.accounts import Accounts
+from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
@@ -34,6 +35,7 @@ from cloudide.workspaces.supervisor import Supervisor
 class Services:
     settings: Settings
     accounts: Accounts
+    audit: Audit
     membership: Membership
     store: Store
     supervisor: Supervisor

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from cloudide.errors import InvalidInput, NotSignedIn
 from cloudide.identity.accounts import NameNeeded
 from cloudide.identity.credentials import digest
-from cloudide.identity.users import User
+from cloudide.identity.users import MAX_EMAIL, User
 from cloudide.web.access import Caller, cookie_name
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
@@ -80,11 +80,13 @@ async def sign_in(request: Request) -> Response:
             return json_response(NameNeededView(True))
     elif body.email is not None and body.password is not None:
         address = request.client.host if request.client else ""
+        request.state.audit["email"] = body.email[:MAX_EMAIL]
         user, secret = await accounts.sign_in_with_password(
             body.email, body.password, address, agent
         )
     else:
         raise InvalidInput("Sign in with a token, or with email and password.")
+    request.state.audit |= {"by": user.id, "name": user.name}
     await _end(request)
     response = json_response(session_view(user))
     set_cookie(request, response, secret)

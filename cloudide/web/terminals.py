@@ -18,6 +18,7 @@ from cloudide.web.files import clean_path
 from cloudide.web.openapi import describe
 from cloudide.web.services import services
 from cloudide.web.sockets import Receive
+from cloudide.workspaces.activity import HOLD_LIMIT
 
 
 class NewTerminal(msgspec.Struct):
@@ -73,6 +74,8 @@ async def create(request: Request) -> Response:
     """Open a terminal; it lives until its program ends or it is deleted."""
     body = await json_body(request, NewTerminal)
     grant: Grant = request.state.grant
+    if body.command:
+        request.state.audit["program"] = body.command[0][:HOLD_LIMIT]
     view = await services(request).terminals.create(
         grant, body.cols, body.rows, body.command, clean_path(body.cwd)
     )

@@ -6,9 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.errors import Denied
 from cloudide.identity.users import Account
-from cloudide.web.access import Caller
+from cloudide.web.access import require_administrator
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
 from cloudide.web.services import services
@@ -28,7 +27,7 @@ class AccountChange(msgspec.Struct):
 @describe(tag="users", HTTP_200=AccountList)
 async def show_all(request: Request) -> Response:
     """Everybody who has an account."""
-    _require_administrator(request)
+    require_administrator(request)
     return json_response(AccountList(await services(request).accounts.all()))
 
 
@@ -38,15 +37,10 @@ async def change(request: Request) -> Response:
 
     Whoever is deactivated is signed out everywhere at once; what they made stays.
     """
-    _require_administrator(request)
+    require_administrator(request)
     body = await json_body(request, AccountChange)
     provided, id = services(request), request.path_params["user"]
+    request.state.audit |= {"admin": body.admin, "active": body.active}
     account = await provided.accounts.change(id, admin=body.admin, active=body.active)
     provided.live.revoke(user=id)
     return json_response(account)
-
-
-def _require_administrator(request: Request) -> None:
-    caller: Caller = request.state.caller
-    if not caller.user.admin:
-        raise Denied("Only an administrator of this server may do this.")

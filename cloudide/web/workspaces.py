@@ -87,6 +87,7 @@ async def create(request: Request) -> Response:
     provided = services(request)
     git = body.git or Git("")
     workspace = await provided.supervisor.create(user.id, body.name, body.image, git.url, git.ref)
+    request.state.audit |= {"workspace": workspace.id, "image": body.image}
     view = {**provided.supervisor.view(workspace.id), "role": "owner"}
     return json_response(view, 201, {"Location": f"/api/v1/workspaces/{workspace.id}"})
 

@@ -89,7 +89,8 @@ class Activity:
     """Use as an async context manager; it owns the task that looks.
 
     `running()` names the workspaces that run, `holds(workspace)` what is at work in one, and
-    `stop(workspace)` asks for its end. `clock` is in seconds and never goes back.
+    `stop(workspace)` asks for its end, and `on_stop` hears of it. `clock` is in seconds and never
+    goes back.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Activity:
         stop: Callable[[str], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.on_stop: Callable[[str], Awaitable[None]] = _nothing
         self._idle = settings.idle_minutes * 60
         self._warning = min(settings.idle_warning_minutes * 60, self._idle)
         self._feed = feed
@@ -206,6 +208,7 @@ class Activity:
             _log.warning("workspace.not_stopped", workspace=workspace, error=error.message)
         else:
             self._uses.pop(workspace, None)
+            await self.on_stop(workspace)
 
     def _warn(self, workspace: str, use: _Use, stops_at: str | None) -> None:
         use.warned = stops_at is not None
@@ -219,6 +222,10 @@ class Activity:
             except Exception:
                 _log.exception("activity.failed")
             await asyncio.sleep(pause)
+
+
+async def _nothing(workspace: str) -> None:
+    pass
 
 
 def _iso(seconds: float) -> str:

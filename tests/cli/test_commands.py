@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -96,3 +97,16 @@ async def test_every_setting_is_listed() -> None:
     assert code == 0
     for name, *_ in describe():
         assert f"CLOUDIDE_{name.upper()} " in output
+
+
+async def test_the_log_is_checked_and_exported_beside_the_server(server: Server) -> None:
+    folder = str(server.data_dir)
+    code, output = await cloudide("audit", "verify", "--data-dir", folder)
+    assert (code, output.startswith("The audit log is whole: ")) == (0, True)
+    code, output = await cloudide("audit", "export", "--data-dir", folder)
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert code == 0
+    assert lines[0]["action"] == "audit.begin"
+    assert [each["seq"] for each in lines] == list(range(1, len(lines) + 1))
+    code, output = await cloudide("audit", "verify", "--data-dir", f"{folder}/none")
+    assert (code, "No server has kept an audit log" in output) == (1, True)

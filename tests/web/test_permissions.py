@@ -38,6 +38,7 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", "/api/v1/tokens"): (IN_PERSON, None),
     ("POST", "/api/v1/tokens"): (IN_PERSON, {"name": "", "scopes": []}),
     ("DELETE", "/api/v1/tokens/{token}"): (IN_PERSON, None),
+    ("GET", "/api/v1/audit"): (ADMINISTRATORS, None),
     ("GET", "/api/v1/users"): (ADMINISTRATORS, None),
     ("PATCH", "/api/v1/users/{user}"): (ADMINISTRATORS, {}),
     ("GET", "/api/v1/images"): (SIGNED_IN, None),
@@ -118,7 +119,7 @@ def test_every_route_is_in_the_table() -> None:
 
 
 # Of no workspace, so that there is nothing to be hidden.
-SITE_WIDE = {"/api/v1/workspaces", "/api/v1/users", "/api/v1/users/{user}"}
+SITE_WIDE = {"/api/v1/workspaces", "/api/v1/audit", "/api/v1/users", "/api/v1/users/{user}"}
 
 
 def expected(role: str, allowed: set[str], path: str) -> set[int] | None:
