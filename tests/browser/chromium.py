@@ -64,7 +64,7 @@ class Person:
         self.name = name
         self.page = page
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
 
     @classmethod
     async def arrive(

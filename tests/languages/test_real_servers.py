@@ -257,7 +257,7 @@ async def test_a_client_that_knows_nothing_of_us(server: Server, workspace: str)
             pass
         # What it types goes nowhere; what others type is what it is served.
         async with peer(server, workspace, "plain.py") as ada:
-            await ada.until(lambda: ada.answered)
+            await ada.until(lambda: str(ada) == text)
             await ada.insert(0, "# new\n")
             await ada.saved()
             hover = await client.text_document_hover_async(lsp.HoverParams(document, place))

@@ -26,6 +26,7 @@ import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
 import type { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import { blame, type BlameAnswer, blameAt, setBlame } from './blame';
+import { completion } from '../languages/completion';
 import { highlighting, loadLanguage } from './languages';
 import { remoteCursorsOf } from './remote-cursors';
 import { editsBetween } from './revision';
@@ -163,6 +164,7 @@ export class Editor {
           this.#blame.of([]),
           // Its keys go before the usual ones.
           this.#languages.of([]),
+          completion,
           lineNumbers(),
           highlightActiveLineGutter(),
           highlightSpecialChars(),

@@ -6,7 +6,7 @@
  */
 import { autocompletion, type Completion, type CompletionContext, type CompletionResult, insertCompletionText, snippet } from '@codemirror/autocomplete';
 import { LSPPlugin, type WorkspaceMapping } from '@codemirror/lsp-client';
-import { EditorState, type Extension } from '@codemirror/state';
+import type { Extension } from '@codemirror/state';
 import type { EditorView } from '@codemirror/view';
 import type { CompletionItem, CompletionList, CompletionParams, Range, TextEdit } from 'vscode-languageserver-protocol';
 import { offsetOf } from './positions';
@@ -191,6 +191,8 @@ function optionOf(item: CompletionItem, list: CompletionList, rest: string, answ
   };
 }
 
-const data = [{ autocomplete: source }];
-
-export const completion: Extension = [autocompletion({ maxRenderedOptions: 100 }), EditorState.languageData.of(() => data)];
+/**
+ * Always part of an editor, with or without a server: the library's timers go on for a moment when it
+ * is taken out, and then look for what is there no longer.
+ */
+export const completion: Extension = autocompletion({ override: [source], maxRenderedOptions: 100 });

@@ -10,7 +10,6 @@ import { fileUrl, messageOf, request, send, websocketUrl, workspaceUrl } from '.
 import { toasts } from '../shell/toasts.svelte';
 import { actionKeys, type Actions, actionsFacet, type Edited, type Place } from './actions';
 import { choices } from './choices';
-import { completion } from './completion';
 import { LanguageConnection } from './connection';
 import { decorations, refreshLook } from './decorations';
 import { diagnostics, reportDiagnostics } from './diagnostics';
@@ -273,7 +272,7 @@ export class Languages {
 
   #extensionsOf(): NonNullable<LSPClientConfig['extensions']> {
     return [
-      [completion, hoverTooltips(), keyboardHover, signatureHelp(), diagnostics, decorations, choices, actionKeys, look],
+      [hoverTooltips(), keyboardHover, signatureHelp(), diagnostics, decorations, choices, actionKeys, look],
       {
         clientCapabilities: CAPABILITIES,
         notificationHandlers: {
