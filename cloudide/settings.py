@@ -110,6 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upload_limit: int = _option(512 * MIB, "bytes", "largest upload of a file or archive")
     unpack_limit: int = _option(2 * GIB, "bytes", "size of an archive's content")
     unpack_entries: int = _option(200_000, "entries", "files and folders in an archive")
+    head_timeout: float = _option(
+        10.0, "seconds", "time in which the head of a request has to come, or it is closed"
+    )
     upload_stall: float = _option(60.0, "seconds", "an upload without progress is given up")
     clone_timeout: float = _option(900.0, "seconds", "time a git clone may take")
     sockets_per_user: int = _option(50, "sockets", "websockets of one user and workspace")

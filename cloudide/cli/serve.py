@@ -57,6 +57,7 @@ async def _serve(settings: Settings) -> None:
             for warning in inotify.raise_limits():
                 _log.warning("inotify", detail=warning)
             preparing = asyncio.create_task(_prepare(services.images))
+            http = http_protocol(app.state.previews, settings.head_timeout)
             config = uvicorn.Config(
                 app,
                 ws=WebSocketWire,
@@ -64,7 +65,7 @@ async def _serve(settings: Settings) -> None:
                 ws_max_size=settings.collab_frame_limit + FRAME_HEADROOM,
                 ws_ping_interval=20.0,
                 ws_ping_timeout=20.0,
-                http=http_protocol(app.state.previews),  # pyright: ignore[reportArgumentType]
+                http=http,  # pyright: ignore[reportArgumentType]
                 lifespan="off",
                 server_header=False,
                 proxy_headers=False,  # by default it would believe whoever is on this machine

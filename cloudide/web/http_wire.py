@@ -8,6 +8,7 @@ same for websockets.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,7 +20,13 @@ from cloudide.ports.sites import Target
 from cloudide.web.preview_door import Head
 from cloudide.web.preview_passage import Host, Passage
 
+HEAD_LIMIT = 64 * 1024  # bytes of a request's head
 EXTENSION = "cloudide.http"  # in the ASGI scope's `extensions`
+
+
+_CLOSING = b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\n" + _CLOSING
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + _CLOSING
 
 
 class Previews(Host, Protocol):
@@ -36,21 +43,47 @@ class Previews(Host, Protocol):
 class HttpWire(HttpToolsProtocol):
     """One connection of a browser; a `Wire` of the passages on it, one after the other."""
 
-    def __init__(self, previews: Previews, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self, previews: Previews, head_timeout: float, *arguments: Any, **options: Any
+    ) -> None:
+        """`head_timeout`: seconds in which a request's head has to come."""
         super().__init__(*arguments, **options)
         self._previews = previews
+        self._head_timeout = head_timeout
+        self._head_since = 0.0  # when a head began to be waited for; 0: none is
+        self._head_size = 0  # bytes since
+        self._head_timer: asyncio.TimerHandle | None = None
         self._passage: Passage | None = None  # the one under way
         self._idle_since = 0.0  # by the loop's clock; 0: it is at work
 
     # ── from the parser and the transport ───────────────────────────────────────────────────────
 
+    def connection_made(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        self._head_size += len(data)
+        super().data_received(data)
+        if self._head_since and self._head_size > HEAD_LIMIT:
+            self._refuse(_TOO_LARGE)
+
     def on_message_begin(self) -> None:
+        if not self._head_since:
+            self._wait_for_head()
         # What ASGI needs besides is made when the request goes there.
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        self._head_since = 0.0
+        if self._head_size > HEAD_LIMIT:
+            head = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
+            if head > HEAD_LIMIT:
+                raise ValueError("the head is too large")  # answered with 400
         passage = self._direct()
         if passage is not None:
             self.cycle = self._passage = passage  # pyright: ignore[reportAttributeAccessIssue]
@@ -94,7 +127,34 @@ class HttpWire(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         super().connection_lost(exc)
+
+    # ── heads that do not come: uvicorn would wait for ever ─────────────────────────────────────
+
+    def _wait_for_head(self) -> None:
+        self._head_since, self._head_size = self.loop.time(), 0
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._head_timeout, self._look_for_head)
+
+    def _look_for_head(self) -> None:
+        self._head_timer = None
+        if not self._head_since or self.transport.is_closing():
+            return
+        left = self._head_since + self._head_timeout - self.loop.time()
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if left > 0 or answering:
+            seconds = left if left > 0 else self._head_timeout
+            self._head_timer = self.loop.call_later(seconds, self._look_for_head)
+        else:
+            self._refuse(_TOO_SLOW)
+
+    def _refuse(self, answer: bytes) -> None:
+        self._head_since = 0.0
+        self.transport.write(answer)
+        self.transport.close()
 
     # ── connections that nobody uses: one timer each, not one for each request ──────────────────
 
@@ -221,10 +281,10 @@ class Handover:
         self._wire.take(self._cycle, passage)
 
 
-def http_protocol(previews: Previews) -> Callable[..., HttpWire]:
+def http_protocol(previews: Previews, head_timeout: float) -> Callable[..., HttpWire]:
     """What uvicorn is to make of each connection (`http` of its configuration)."""
 
     def make(*arguments: Any, **options: Any) -> HttpWire:
-        return HttpWire(previews, *arguments, **options)
+        return HttpWire(previews, head_timeout, *arguments, **options)
 
     return make
