@@ -33,7 +33,9 @@ RETRY = 0.1  # seconds until a terminal that nobody has open is looked at again
 TELL_DELAY = 0.05  # seconds in which changes are told as one
 LOOK_DELAY = 0.2  # seconds from output to a look at who is in the foreground
 LOOK_INTERVAL = 2.0  # seconds between looks while a job is in the foreground
-REDRAW_SECONDS = 0.1  # how long a terminal has another size, so that programs draw everything
+# How long a terminal has another size, so that programs draw everything: until they have printed
+# something and are quiet, or at most. One that was busy would else find the size as it was.
+REDRAW_QUIET, REDRAW_LIMIT = 0.1, 2.0
 IUTF8 = 0o40000  # termios(3); so that erasing takes a whole character
 SIZE_LIMIT = 1000  # columns and rows
 END = (  # seconds of patience, signals
@@ -74,6 +76,7 @@ class Terminal:
         self._look: asyncio.TimerHandle | None = None
         self._drain: asyncio.TimerHandle | None = None
         self._redraw: asyncio.TimerHandle | None = None
+        self._redraw_by = 0.0
         self._master, self._child = self._start(root, user, request)
         self._child.exited.add_done_callback(self._program_ended)
         self.read_on()
@@ -239,7 +242,8 @@ class Terminal:
         if self._master >= 0 and self._redraw is None and self._scrollback.needs_redraw:
             rows = self.rows + (1 if self.rows < SIZE_LIMIT else -1)
             _set_size(self._master, self.cols, rows)
-            self._redraw = self._loop.call_later(REDRAW_SECONDS, self._redrawn)
+            self._redraw = self._loop.call_later(REDRAW_LIMIT, self._redrawn)
+            self._redraw_by = self._loop.time() + REDRAW_LIMIT
 
     def _redrawn(self) -> None:
         self._redraw = None
@@ -286,6 +290,10 @@ class Terminal:
 
     def _output(self, data: bytes) -> None:
         self._scrollback.append(data)
+        if self._redraw is not None:
+            self._redraw.cancel()
+            when = min(self._loop.time() + REDRAW_QUIET, self._redraw_by)
+            self._redraw = self._loop.call_at(when, self._redrawn)
         if self._attachment is not None:
             self._attachment.feed(data)
             if self._attachment.full:

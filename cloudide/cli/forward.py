@@ -56,14 +56,11 @@ async def _forward(remote: Remote, workspace: str, forwards: Sequence[Forward]) 
     connections: set[asyncio.Task[None]] = set()
 
     def accept_for(port: int):
-        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
+        # A plain function: of a coroutine asyncio asks for the error of a task that is cancelled.
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(_connection(remote, workspace, port, reader, writer))
             connections.add(task)
-            try:
-                await _connection(remote, workspace, port, reader, writer)
-            finally:
-                connections.discard(task)
+            task.add_done_callback(connections.discard)
 
         return accept
 

@@ -73,7 +73,9 @@ async def test_two_people_at_one_terminal(tmp_path: Path) -> None:
             await api.write(workspace, "hostile", b"".join(mixtures) + UNDO + b"survived\n")
             await ada.page.get_by_test_id("terminal-record").click()
             await ada.page.get_by_test_id("terminal").click()
-            await ada.page.keyboard.type("clear; stty -echo; cat hostile; read -rt 1 -d '' x; ")
+            await ada.page.keyboard.type("clear; stty -echo; cat hostile; ")
+            # Emulators answer for a while: until they have been quiet, nothing is typed.
+            await ada.page.keyboard.type("while read -rt 3 -N 99 x; do :; done; ")
             await ada.page.keyboard.type("stty echo; printf '\\033[3J'; echo over-$((1+1))\n")
             for person in (ada, bo):
                 await expect(screen(person)).to_contain_text("over-2", timeout=30_000)

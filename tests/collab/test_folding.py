@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,10 @@ class Image:
         self.journal = {
             file.name: file.read_bytes() for file in files if not file.name.endswith("-shm")
         }
-        self.workspace = {file.name: file.read_bytes() for file in collab.root.iterdir()}
+        self.workspace: dict[str, bytes] = {}
+        for file in collab.root.iterdir():
+            with suppress(FileNotFoundError):  # what a write displaced goes at any moment
+                self.workspace[file.name] = file.read_bytes()
 
     def restore(self, journal: Path, workspace: Path) -> None:
         for name, content in self.journal.items():

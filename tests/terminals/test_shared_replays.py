@@ -45,7 +45,9 @@ async def until_same(first: Screen, late: Screen) -> None:
         if seen(jobs[0][0]) == seen(jobs[1][0]):
             return
         moved = [
-            asyncio.create_task(each.until(lambda _, shown=shown: first.shown + late.shown > shown))
+            asyncio.create_task(
+                each.until(lambda _, shown=shown: first.shown + late.shown != shown)
+            )
             for each in (first, late)
         ]
         done, pending = await asyncio.wait(moved, return_when=asyncio.FIRST_COMPLETED)

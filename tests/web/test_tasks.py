@@ -59,7 +59,8 @@ async def test_tasks_and_problems_are_listed(owner: Api, root: str) -> None:
     assert list(tasks) == ["hello", "slow", "loop", "npm:lint/all"]
     assert tasks["npm:lint/all"]["command"] == ["npm", "run", "lint/all"]
     assert tasks["npm:lint/all"]["source"] == "package.json"
-    (problem,) = listed["problems"]
+    problem, missing = listed["problems"]
+    assert "command is missing" in missing["message"]
     assert (problem["file"], problem["line"]) == ("cloudide.toml", 14)
     assert "'comand'" in problem["message"]
 
