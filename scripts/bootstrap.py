@@ -44,10 +44,7 @@ MODES = ("serve", "test", "bench", "lint", "prepare", "engine")
 ENGINE_START_LIMIT = 60.0  # seconds
 # Files of tests, each in one of a few processes; in the order in which they are found, so that the
 # longest are not the last.
-SIDE_BY_SIDE = [
-    *("-n", "auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"),
-    *("-m", "not alone"),
-]
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"]
 NOT_SOURCES = {"node_modules", "dist", "test-results"}
 
 # Administration tools lie outside an ordinary user's PATH.
@@ -457,12 +454,6 @@ def test(arguments: list[str]) -> int:
     """pytest comes last, so that the output ends with its line."""
     if not arguments and os.environ.get("CLOUDIDE_SOAK") != "1":
         arguments = SIDE_BY_SIDE  # what a full run measures, it measures alone
-        if code := pytest(["-m", "alone"]):
-            return code
-    return pytest(arguments)
-
-
-def pytest(arguments: list[str]) -> int:
     print(f"· pytest {' '.join(arguments)}", flush=True)
     return subprocess.call([str(BIN / "pytest"), *arguments], cwd=ROOT)
 

@@ -13,6 +13,8 @@ SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh", "/bin/ash")
 BUSYBOXES = ("/bin/busybox", "/usr/bin/busybox", "/busybox")
 NOT_SHELLS = ("nologin", "false", "sync")
 AGENT_ONLY = ("CLOUDIDE_LINK", "CLOUDIDE_ROOT")
+# Where these are set, full-screen programs (ncurses) take no notice of a terminal's size.
+SIZES = ("COLUMNS", "LINES")
 
 
 class User:
@@ -29,7 +31,7 @@ class User:
         self.environment = self._environment()
 
     def _environment(self) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if k not in AGENT_ONLY}
+        environment = {k: v for k, v in os.environ.items() if k not in (*AGENT_ONLY, *SIZES)}
         # A bundle that needs variables to find itself keeps them to itself.
         if environment.get("PYTHONHOME") == sys.prefix:
             for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "LD_LIBRARY_PATH"):

@@ -272,8 +272,15 @@ async def test_a_login_shell_keeps_the_path_of_the_image(tmp_path: Path) -> None
         await stream.close()
 
 
-async def test_nothing_of_the_agent_is_inherited(tmp_path: Path) -> None:
-    """Neither its variables nor its descriptors: what a program has is its terminal."""
+async def test_nothing_of_the_agent_is_inherited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its variables nor its descriptors: what a program has is its terminal.
+
+    Nor a size that an image or a service manager has set, which would be believed for ever.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
     async with linked(tmp_path) as link:
         script = "tr '\\0' '\\n' </proc/self/environ; ls /proc/$$/fd; echo over"
         await link.agent.create_terminal(terminal("one", script))
@@ -281,6 +288,8 @@ async def test_nothing_of_the_agent_is_inherited(tmp_path: Path) -> None:
         seen = await past(stream)
         seen += (await rest(stream))[0]
         assert b"CLOUDIDE" not in seen
+        assert b"COLUMNS=" not in seen
+        assert b"LINES=" not in seen
         assert str(link.link).encode() not in seen
         lines = seen.decode().split()
         descriptors = lines[lines.index("0") : lines.index("over")]

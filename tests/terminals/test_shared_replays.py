@@ -65,7 +65,6 @@ async def lose(sharing: Shared, screen: Screen, id: str, keys: bytes) -> None:
             await screen.until(lambda s, before=before: len(s.output) > before)
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_a_program_whose_start_is_lost_is_drawn_again(tmp_path: Path, name: str) -> None:
     command, keys, last, wanted = PROGRAMS[name]
