@@ -182,9 +182,11 @@ async def test_closing_leaves_no_orphans(link: Linked) -> None:
     assert len(everybody) > len(names)
     await link.agent.close_terminal("one")
     assert [pid for pid in everybody if alive(pid)] == []
-    # On a machine under load the next step of the escalation may be what ends the shell.
+    # On a machine under load the next step of the escalation may be what ends the shell; and one
+    # that hears the first may exit by itself, with the code that stands for it.
     exit = (await rest(stream))[1]
-    assert exit in (Exit(signal=signal.SIGHUP), Exit(signal=signal.SIGTERM))
+    hung_up = Exit(code=128 + signal.SIGHUP)
+    assert exit in (hung_up, Exit(signal=signal.SIGHUP), Exit(signal=signal.SIGTERM))
     await stream.close()
     assert await link.agent.terminals() == []
     await link.heard.until(lambda heard: heard.removed == ["one"])
