@@ -42,6 +42,8 @@ users = Table(
     Column("password", String, nullable=True),
     # Who was deactivated cannot sign in; what they made stays theirs.
     Column("active", Boolean, nullable=False, default=True, server_default="1"),
+    # Whoever came by a link to a workspace has nothing here but what they were invited to.
+    Column("guest", Boolean, nullable=False, default=False, server_default="0"),
     Index("ix_users_email", "email", unique=True),
 )
 
@@ -77,6 +79,22 @@ sign_in_tokens = Table(
     Column("expires_at", Float, nullable=False),
 )
 
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("role", String, nullable=False),
+)
+
 workspaces = Table(
     "workspaces",
     metadata,
@@ -84,6 +102,9 @@ workspaces = Table(
     Column("name", String, nullable=False),
     Column("image", String, nullable=False),
     Column("owner", ForeignKey("users.id"), nullable=False, index=True),
+    # Whose it is instead, and what that team's plain members may do in it ("": nothing).
+    Column("team", ForeignKey("teams.id"), nullable=True, index=True),
+    Column("team_role", String, nullable=False, default="terminal", server_default="terminal"),
     Column("git_url", String, nullable=False, default=""),
     Column("git_ref", String, nullable=False, default=""),
     Column("initialized", Boolean, nullable=False, default=False),
@@ -103,21 +124,30 @@ members = Table(
     Column("role", String, nullable=False),
 )
 
+# To a workspace, to a team, or, where both are missing, to this site.
 invites = Table(
     "invites",
     metadata,
     Column("id", String, primary_key=True),
     Column("hash", String, nullable=False, unique=True),
-    Column(
-        "workspace",
-        ForeignKey("workspaces.id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), nullable=True, index=True),
     Column("role", String, nullable=False),
+    Column("approval", Boolean, nullable=False),  # somebody who may share has to let them in
     Column("invited_by", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+)
+
+# Somebody followed an invitation that needs approval.
+join_requests = Table(
+    "join_requests",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("invite", ForeignKey("invites.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
+    Column("state", String, nullable=False),
 )
 
 # Who did what; see `identity.audit`. What is recorded outlives what it tells of.
