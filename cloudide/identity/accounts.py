@@ -11,6 +11,7 @@ import hmac
 import secrets
 import time
 import unicodedata
+from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
@@ -35,6 +36,7 @@ from cloudide.identity.users import (
     user_of,
 )
 from cloudide.storage.database import Database
+from cloudide.storage.outbox import emit
 from cloudide.storage.tables import sessions, sign_in_tokens, users
 
 SIGN_IN_TOKEN_SECONDS = 24 * 3600
@@ -110,6 +112,7 @@ class Accounts:
                 values = new_row(secrets.token_hex(8), clean_name(name), True, number)
                 await db.execute(insert(users).values(**values))
                 user = user_of(values)
+                await _tell(db, "account.created", user.id, name=user.name, admin=True)
             else:
                 user = user_of(row._mapping)
         return user, await self.sessions.create(user.id, agent)
@@ -143,7 +146,9 @@ class Accounts:
         async with self._database.begin() as db:
             values = new_row(secrets.token_hex(8), name, False, await _count(db))
             await db.execute(insert(users).values(**values))
-        return user_of(values)
+            user = user_of(values)
+            await _tell(db, "account.created", user.id, name=name, admin=False)
+        return user
 
     async def by_session(self, secret: str) -> User | None:
         """Whose session this is, or None when it never was or has ended."""
@@ -182,6 +187,7 @@ class Accounts:
         async with self._database.begin() as db:
             values = {"name": clean_name(name)}
             await db.execute(update(users).where(users.c.id == user).values(**values))
+            await _tell(db, "account.changed", user, **values)
 
     async def set_password(self, user: str, email: str, password: str, current: str) -> None:
         """Set the address and password somebody signs in with; `current`: the one they have.
@@ -206,6 +212,8 @@ class Accounts:
         try:
             async with self._database.begin() as db:
                 await db.execute(update(users).where(users.c.id == user).values(**values))
+                if email is not None:
+                    await _tell(db, "account.password_changed", user)
         except IntegrityError as error:
             raise Conflict("Another account here has this email address.") from error
 
@@ -232,11 +240,13 @@ class Accounts:
         values = {name: value for name, value in values.items() if value is not None}
         async with self._database.begin() as db:
             if values:
-                await db.execute(
+                changed = await db.execute(
                     update(users)
                     .where(users.c.id == user, users.c.id != AUTOMATION)
                     .values(**values)
                 )
+                if changed.rowcount:
+                    await _tell(db, "account.changed", user, **values)
             left = await db.execute(
                 select(users.c.id).where(users.c.admin, users.c.active, users.c.id != AUTOMATION)
             )
@@ -248,6 +258,11 @@ class Accounts:
             if account.id == user:
                 return account
         raise NotFound("There is no such account.")
+
+
+async def _tell(db: AsyncConnection, type: str, user: str, **about: Any) -> None:
+    """Write an event of an account, in the transaction of the change."""
+    await emit(db, type, f"users/{user}", {"id": user, **about}, user=user)
 
 
 async def _count(db: AsyncConnection) -> int:

@@ -13,6 +13,7 @@ from cloudide.errors import TooMany
 from cloudide.identity.credentials import digest, new_secret
 from cloudide.identity.permissions import Action
 from cloudide.storage.database import Database
+from cloudide.storage.outbox import emit
 from cloudide.storage.tables import ports
 
 DAY = 86400
@@ -107,6 +108,9 @@ class Visibilities:
                         expires_at=expires_at,
                     )
                 )
+            about = {"workspace": workspace, "port": port, "visibility": visibility}
+            subject = f"workspaces/{workspace}/ports/{port}"
+            await emit(db, "port.shared", subject, about, workspace=workspace)
         if visibility is Visibility.PRIVATE:
             shared.pop(port, None)
         else:

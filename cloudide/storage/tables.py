@@ -114,6 +114,8 @@ workspaces = Table(
     # Why it is to be stopped, if nobody asked for it: "idle".
     Column("stopped_by", String, nullable=False, default="", server_default=""),
     Column("created_at", Float, nullable=False),
+    # The last of its states that was told as an event: "started", "stopped", "failed" or none yet.
+    Column("announced", String, nullable=False, default="", server_default=""),
 )
 
 members = Table(
@@ -228,4 +230,64 @@ preview_passes = Table(
     Column("session", ForeignKey("sessions.hash", ondelete="CASCADE"), nullable=True, index=True),
     Column("link", String, nullable=False),
     Column("expires_at", Float, nullable=False),
+)
+
+# The outbox; see `storage.outbox`. `workspace`, `team` and `user` "": of none. Events outlive what
+# they tell of, until they are older than is kept.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("type", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("team", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("needs", String, nullable=False),
+    Column("readers", Text, nullable=True),
+    Column("data", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never used again
+)
+
+# Of the site where `workspace` and `team` are both "". The secret is sealed (`identity.sealing`);
+# the one before it signs too until `previous_until`.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("workspace", String, nullable=False, index=True),
+    Column("team", String, nullable=False, index=True),
+    Column("types", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("disabled_reason", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("previous", LargeBinary, nullable=True),
+    Column("previous_until", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+)
+
+# One event on its way to one webhook; the results are those of the last attempt.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("webhook", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event", ForeignKey("events.seq", ondelete="CASCADE"), nullable=False, index=True),
+    Column("state", String, nullable=False),  # pending, delivered, failed
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("attempted_at", Float, nullable=True),
+    Column("status", Integer, nullable=True),
+    Column("seconds", Float, nullable=True),
+    Column("response", Text, nullable=False, default="", server_default=""),
+    Column("error", Text, nullable=False, default="", server_default=""),
+    Index("ix_deliveries_webhook", "webhook", "created_at"),
+    Index("ix_deliveries_due", "state", "due_at"),
 )

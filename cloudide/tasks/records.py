@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloudide.errors import NotFound
 from cloudide.storage.database import Database
+from cloudide.storage.outbox import emit
 from cloudide.storage.tables import task_runs
 
 RUNS_KEPT = 30  # of one task
@@ -67,12 +69,19 @@ class Records:
 
     async def recover(self) -> None:
         """What runs when nothing can run any more was interrupted."""
+        lost = task_runs.c.state.in_([State.WAITING, State.RUNNING])
         async with self._database.begin() as db:
+            found = [
+                _record(row._mapping) for row in await db.execute(select(*_COLUMNS).where(lost))
+            ]
             await db.execute(
                 update(task_runs)
-                .where(task_runs.c.state.in_([State.WAITING, State.RUNNING]))
+                .where(lost)
                 .values(state=State.INTERRUPTED, detail="The server was restarted while this ran.")
             )
+            for record in found:
+                record.state = State.INTERRUPTED
+                await _tell(db, record)
 
     async def begin(self, records: list[Record]) -> None:
         async with self._database.begin() as db:
@@ -93,6 +102,7 @@ class Records:
                 .where(task_runs.c.id == record.id)
                 .values(**msgspec.structs.asdict(record), output=packed)
             )
+            await _tell(db, record)
             await db.execute(
                 update(task_runs)
                 .where(own, task_runs.c.output.is_not(None))
@@ -159,6 +169,22 @@ class Records:
         if row.output is not None:
             return record, zlib.decompress(row.output)
         return record, b"" if record.seconds is None else None
+
+
+async def _tell(db: AsyncConnection, record: Record) -> None:
+    """Write the event of a run's end, in the transaction that keeps it."""
+    about = {
+        "run": record.id,
+        "task": record.task,
+        "workspace": record.workspace,
+        "state": record.state,
+        "person": record.person,
+        "seconds": record.seconds,
+        "exit_code": record.exit_code,
+        "exit_signal": record.exit_signal,
+    }
+    subject = f"workspaces/{record.workspace}/task-runs/{record.id}"
+    await emit(db, "task.finished", subject, about, workspace=record.workspace)
 
 
 def _record(row: Mapping[Any, Any]) -> Record:

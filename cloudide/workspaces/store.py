@@ -12,6 +12,7 @@ from sqlalchemy import Select, delete, func, insert, select, update
 from cloudide.errors import NotFound, TooMany
 from cloudide.identity.permissions import Role
 from cloudide.storage.database import Database
+from cloudide.storage.outbox import emit
 from cloudide.storage.tables import members, users, workspaces
 from cloudide.workspaces.lifecycle import Desired
 
@@ -73,6 +74,8 @@ class Store:
                     f"You own {self._per_user} workspaces, which is the limit. Delete one first."
                 )
             await db.execute(insert(members).values(workspace=id, user=owner, role=Role.OWNER))
+            about = {"id": id, "name": name, "image": image, "owner": owner}
+            await emit(db, "workspace.created", f"workspaces/{id}", about, workspace=id)
 
     async def get(self, id: str) -> Workspace:
         """Raises: NotFound."""
@@ -128,9 +131,27 @@ class Store:
                 update(workspaces).where(workspaces.c.id == id).values(initialized=True)
             )
 
+    async def announce(self, id: str, state: str, **about: str) -> None:
+        """Tell as an event that a workspace has `started`, `stopped` or `failed`, once each time:
+        what was told last is kept, so that a restart of the server tells nothing again."""
+        async with self._database.begin() as db:
+            changed = await db.execute(
+                update(workspaces)
+                .where(workspaces.c.id == id, workspaces.c.announced != state)
+                .values(announced=state)
+            )
+            if changed.rowcount:
+                type, subject = f"workspace.{state}", f"workspaces/{id}"
+                await emit(db, type, subject, {"id": id, **about}, workspace=id)
+
     async def delete(self, id: str) -> None:
         async with self._database.begin() as db:
-            await db.execute(delete(workspaces).where(workspaces.c.id == id))
+            found = await db.execute(select(members.c.user).where(members.c.workspace == id))
+            readers = list(found.scalars())
+            gone = await db.execute(delete(workspaces).where(workspaces.c.id == id))
+            if gone.rowcount:
+                subject, about = f"workspaces/{id}", {"id": id}
+                await emit(db, "workspace.deleted", subject, about, workspace=id, readers=readers)
 
 
 def _select() -> Select[Any]:

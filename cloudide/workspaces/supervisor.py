@@ -258,6 +258,7 @@ class Supervisor(Listener):
             elif state is State.RUNNING:
                 error = ""
             self._show(kept, state, error)
+            await self._announce(kept)
             return RECHECK_SECONDS
         if step is Step.WAIT_FOR_AGENT:
             return self._await_agent(kept, state)
@@ -408,6 +409,16 @@ class Supervisor(Listener):
         id = kept.workspace.id
         _log.info("workspace.state", workspace=id, state=state, error=error or None)
         self._feed.publish("workspace", id, self.view(id))
+
+    async def _announce(self, kept: _Kept) -> None:
+        """Tell the world of a state in which it rests."""
+        workspace = kept.workspace
+        if kept.error and kept.state is not State.RUNNING:
+            await self._store.announce(workspace.id, "failed", error=kept.error)
+        elif kept.state is State.RUNNING:
+            await self._store.announce(workspace.id, "started")
+        elif kept.state is State.STOPPED:
+            await self._store.announce(workspace.id, "stopped", stopped_by=workspace.stopped_by)
 
     def _progress(self, id: str, step: Step, message: str, seconds: float | None) -> None:
         body: dict[str, Any] = {"step": step, "message": message, "done": seconds is not None}
