@@ -21,6 +21,8 @@ from cloudide.errors import CloudIDEError
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
+from cloudide.identity.outside.identities import Identities
+from cloudide.identity.outside.providers import Providers
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -69,6 +71,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     ca_bundle = Path(settings.ca_bundle) if settings.ca_bundle else None
     images = StockImages(engine, ca_bundle=ca_bundle)
     accounts = Accounts(database, settings.admin_token, settings.session_days)
+    providers = Providers(settings)
     agents = Agents(settings.data_dir / "run")
     feed = Feed()
     store = Store(database, settings.workspaces_per_user)
@@ -114,6 +117,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     )
 
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(providers.close)
         stack.push_async_callback(database.close)
         await database.start()
         stack.push_async_callback(journal.close)
@@ -138,6 +142,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             settings=settings,
             accounts=accounts,
             audit=audit,
+            providers=providers,
+            identities=Identities(database),
             membership=Membership(database, settings.invite_days),
             store=store,
             supervisor=supervisor,

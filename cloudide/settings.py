@@ -7,6 +7,7 @@ A value comes from, in this order: a keyword (the command line), the environment
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
@@ -36,6 +37,64 @@ def _option(default: Any, unit: str, help: str) -> Any:
 
 
 OPTIONS: list[Option] = []
+
+
+_PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+
+
+class _Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What this server is at an identity provider. `allowed_domains`: of verified addresses; none:
+    any. `create_accounts`: who has no account here gets one."""
+
+    client_id: str
+    client_secret: str = ""
+    client_secret_file: str = ""
+    label: str = ""
+    allowed_domains: tuple[str, ...] = ()
+    create_accounts: bool = False
+
+    def secret(self) -> str:
+        """Raises: InvalidInput: its file cannot be read."""
+        if not self.client_secret_file:
+            return self.client_secret
+        try:
+            return Path(self.client_secret_file).read_text().strip()
+        except OSError as error:
+            raise InvalidInput(f"client_secret_file: {error}") from error
+
+    def _check(self) -> None:
+        if not self.client_id:
+            raise ValueError("client_id is empty; the provider has given you one")
+        if self.client_secret and self.client_secret_file:
+            raise ValueError("client_secret and client_secret_file: set one of them")
+
+
+class OidcProvider(_Client, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[oidc.<name>]`. `issuer` as the provider writes it; plain http on this machine alone."""
+
+    issuer: str
+    scopes: tuple[str, ...] = ("profile", "email")
+
+    def __post_init__(self) -> None:
+        self._check()
+        url = urlsplit(self.issuer)
+        plain = url.scheme == "http" and is_loopback(url.hostname or "")
+        if not url.hostname or url.query or url.fragment or not (url.scheme == "https" or plain):
+            raise ValueError(f"issuer {self.issuer!r} is not an https address without ? and #")
+
+
+class GitHubProvider(_Client, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[github]`. `host`: of GitHub Enterprise."""
+
+    host: str = "github.com"
+    label: str = "GitHub"
+
+    def __post_init__(self) -> None:
+        self._check()
+        if not re.fullmatch(r"[a-z0-9.-]+(:[0-9]{1,5})?", self.host):
+            raise ValueError(f"host {self.host!r} is not a name such as github.example.org")
+        if not (self.client_secret or self.client_secret_file):
+            raise ValueError("client_secret is missing, which GitHub asks for")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,8 +181,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_days: int = _option(30, "days", "a session ends after this long without use")
     invite_days: int = _option(7, "days", "an invitation is valid for this long")
     log_format: str = _option("console", "console|json", "how log lines look")
+    oidc: dict[str, OidcProvider] | None = _option(
+        None, "tables", "OpenID Connect providers, each a table [oidc.<name>]; see the README"
+    )
+    github: GitHubProvider | None = _option(
+        None, "table", "signing in with GitHub, a table [github]; see the README"
+    )
 
     def __post_init__(self) -> None:
+        for name in self.oidc or {}:
+            if not _PROVIDER_NAME.fullmatch(name) or name == "github":
+                raise InvalidInput(
+                    f"oidc: {name!r} cannot name a provider; use a-z, 0-9 and -, and not github."
+                )
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise InvalidInput(f"listen: {self.listen!r} is not host:port, such as 127.0.0.1:8080.")
@@ -202,6 +272,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.public_url.startswith("https:")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, without asking anybody."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def _host_of(address: str) -> str:
     url = urlsplit(address)
     default = {"http": 80, "https": 443}[url.scheme]
@@ -233,7 +311,7 @@ def load(environment: Mapping[str, str] | None = None, **keywords: Any) -> Setti
             raise InvalidInput(f"The settings file {path} cannot be read: {error}") from error
     for name, *_ in describe():
         if (text := environment.get(f"CLOUDIDE_{name.upper()}")) is not None:
-            values[name] = text
+            values[name] = _table(name, text) if name in ("oidc", "github") else text
     values.update({name: value for name, value in keywords.items() if value is not None})
     if "data_dir" in values:
         values["data_dir"] = Path(values["data_dir"]).absolute()
@@ -246,3 +324,11 @@ def load(environment: Mapping[str, str] | None = None, **keywords: Any) -> Setti
         )
     except msgspec.ValidationError as error:
         raise InvalidInput(f"A setting is not valid: {error}") from error
+
+
+def _table(name: str, text: str) -> Any:
+    """A setting that is a table in the TOML file is JSON in the environment."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{name}: in the environment this is JSON: {error}") from error

@@ -6,7 +6,7 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-import httpcore
+import httpx2
 import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -57,21 +57,16 @@ class Remote:
         return self._request("DELETE", path)
 
     def _request(self, method: str, path: str, content: bytes | None = None) -> Any:
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT)
         try:
-            response = httpcore.request(
-                method,
-                self.url + path,
-                headers=[*self._headers.items()],
-                content=content,
-                extensions={"timeout": timeouts},
+            response = httpx2.request(
+                method, self.url + path, headers=self._headers, content=content, timeout=TIMEOUT
             )
             body = msgspec.json.decode(response.content)
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            raise Unavailable(f"{self.url} cannot be reached: {error or 'no answer'}.") from error
-        except (httpcore.UnsupportedProtocol, msgspec.DecodeError) as error:
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, msgspec.DecodeError) as error:
             raise InvalidInput(f"{self.url} is not the address of a CloudIDE server.") from error
-        if response.status >= 400:
+        except httpx2.HTTPError as error:
+            raise Unavailable(f"{self.url} cannot be reached: {error or 'no answer'}.") from error
+        if response.status_code >= 400:
             raise CloudIDEError(body.get("detail") if isinstance(body, dict) else None)
         return body
 

@@ -57,6 +57,20 @@ sessions = Table(
     Column("agent", String, nullable=False, default="", server_default=""),  # User-Agent
 )
 
+# Identities at providers, by what each calls somebody for ever: `subject` is its name for them.
+identities = Table(
+    "identities",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("issuer", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("used_at", Float, nullable=False),
+    Index("ix_identities_subject", "issuer", "subject", unique=True),
+)
+
 # Tokens of people's programs. `scopes` stand between commas; `workspace` limits a token to one.
 api_tokens = Table(
     "api_tokens",

@@ -21,7 +21,10 @@ from cloudide.web.services import services
 SIGN_IN = "session.begin"
 PAGE_LIMIT = 1000
 # Parts of a path that name what was done to; a workspace has a column of its own.
-_NAMING = ("user", "invite", "session", "token", "terminal", "task", "port")
+_NAMING = (
+    *("user", "invite", "session", "token", "provider", "identity"),
+    *("terminal", "task", "port"),
+)
 
 
 class RecordView(msgspec.Struct):
@@ -49,7 +52,8 @@ async def recorded(connection: HTTPConnection, action: str) -> AsyncIterator[Non
     """Record what the block does for somebody, or why it did not; "": nothing.
 
     The block leaves who it was in the state's `caller`, and more in `audit`: `by` and `name` of
-    somebody who was nobody before, the `workspace` if no path names it, and details.
+    somebody who was nobody before, the `workspace` if no path names it, another `action` where one
+    address is for several, and details.
     """
     if not action:
         yield
@@ -60,10 +64,11 @@ async def recorded(connection: HTTPConnection, action: str) -> AsyncIterator[Non
         yield
     except CloudIDEError as error:
         if _is_worth_it(connection, action, error):
-            await record(connection, action, detail, f"{error.status} {error.title}")
+            named = detail.pop("action", action)
+            await record(connection, named, detail, f"{error.status} {error.title}")
         raise
     if "by" in detail or _caller(connection) is not None:
-        await record(connection, action, detail)
+        await record(connection, detail.pop("action", action), detail)
 
 
 def _is_worth_it(connection: HTTPConnection, action: str, error: CloudIDEError) -> bool:

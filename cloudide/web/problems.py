@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudide.errors import CloudIDEError, TooMany, Unavailable
+from cloudide.web.error_pages import error_page
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +41,11 @@ def _render(document: Problem, headers: dict[str, str] | None = None) -> Respons
     )
 
 
-async def on_domain_error(_request: Request, error: Exception) -> Response:
+async def on_domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CloudIDEError)
+    # Where another site has sent a browser, nothing of ours is there to read a document.
+    if getattr(request.state, "wants_page", False):
+        return error_page(error)
     return problem(error)
 
 

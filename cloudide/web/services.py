@@ -12,6 +12,8 @@ from cloudide.collab.rooms import Rooms
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
+from cloudide.identity.outside.identities import Identities
+from cloudide.identity.outside.providers import Providers
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -36,6 +38,8 @@ class Services:
     settings: Settings
     accounts: Accounts
     audit: Audit
+    providers: Providers
+    identities: Identities
     membership: Membership
     store: Store
     supervisor: Supervisor

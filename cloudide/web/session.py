@@ -87,7 +87,7 @@ async def sign_in(request: Request) -> Response:
     else:
         raise InvalidInput("Sign in with a token, or with email and password.")
     request.state.audit |= {"by": user.id, "name": user.name}
-    await _end(request)
+    await end(request)
     response = json_response(session_view(user))
     set_cookie(request, response, secret)
     return response
@@ -96,15 +96,15 @@ async def sign_in(request: Request) -> Response:
 @describe(tag="session", HTTP_204=None)
 async def sign_out(request: Request) -> Response:
     """End this session; its sockets close."""
-    await _end(request)
+    await end(request)
     response = no_content()
     settings = services(request).settings
     response.delete_cookie(cookie_name(settings), secure=settings.secure, httponly=True)
     return response
 
 
-async def _end(request: Request) -> None:
-    """End the session that a request comes with."""
+async def end(request: Request) -> None:
+    """End the session that a request comes with: signing in anew begins another."""
     caller: Caller | None = request.state.caller
     if caller is not None and caller.session:
         await services(request).accounts.sessions.end(caller.session)

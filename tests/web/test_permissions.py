@@ -29,6 +29,11 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", "/api/v1/session"): (SIGNED_IN, None),
     ("POST", "/api/v1/session"): (EVERYBODY, "wrong token"),
     ("DELETE", "/api/v1/session"): (EVERYBODY, None),
+    ("GET", "/api/v1/providers"): (EVERYBODY, None),
+    ("POST", "/api/v1/providers/{provider}/begin"): (EVERYBODY, {}),
+    ("GET", "/api/v1/providers/{provider}/callback"): (EVERYBODY, None),
+    ("GET", "/api/v1/identities"): (IN_PERSON, None),
+    ("DELETE", "/api/v1/identities/{identity}"): (IN_PERSON, None),
     ("GET", "/api/v1/account"): (IN_PERSON, None),
     ("PATCH", "/api/v1/account"): (IN_PERSON, {"name": ""}),
     ("PUT", "/api/v1/account/password"): (IN_PERSON, {"email": "", "password": ""}),
@@ -162,6 +167,8 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{user}": "somebody",
         "{invite}": "missing",
         "{session}": "missing",
+        "{provider}": "missing",
+        "{identity}": "missing",
         "{token}": "missing",
     }
     # Nothing stays at work: other files of tests look at what is.

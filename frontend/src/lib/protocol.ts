@@ -36,6 +36,23 @@ export interface BrowserSession {
   current: boolean;
 }
 
+/** Somebody who vouches for people: they sign in there instead of here. */
+export interface Provider {
+  name: string;
+  label: string;
+  kind: 'oidc' | 'github';
+}
+
+/** An account elsewhere that signs in here; `label` is empty when its provider is gone. */
+export interface LinkedIdentity {
+  id: string;
+  issuer: string;
+  label: string;
+  name: string;
+  created_at: string;
+  used_at: string;
+}
+
 export type TokenScope = 'read' | 'write' | 'exec' | 'admin';
 
 /** `token` is there only in the answer that makes it. */

@@ -1,12 +1,22 @@
-import type { AccountOfSite, AccountProfile, ApiToken, BrowserSession, TokenScope } from '../protocol';
+import type {
+  AccountOfSite,
+  AccountProfile,
+  ApiToken,
+  BrowserSession,
+  LinkedIdentity,
+  Provider,
+  TokenScope,
+} from '../protocol';
 import { messageOf, request } from '../session/api';
 import { session } from '../session/session.svelte';
 
-/** What somebody sets of their own: name, password, browsers that are signed in, API tokens. */
+/** What somebody sets of their own: name, password, browsers that are signed in, linked accounts, API tokens. */
 export class Account {
   profile = $state.raw<AccountProfile | null>(null);
   sessions = $state.raw<BrowserSession[]>([]);
   tokens = $state.raw<ApiToken[]>([]);
+  identities = $state.raw<LinkedIdentity[]>([]);
+  providers = $state.raw<Provider[]>([]);
   /** Everybody here; for administrators. */
   people = $state.raw<AccountOfSite[]>([]);
   /** A token that was just made: it is shown this once. */
@@ -16,11 +26,15 @@ export class Account {
   async load(): Promise<void> {
     this.error = '';
     try {
-      const [profile, sessions, tokens] = await Promise.all([
+      const [profile, sessions, tokens, identities, providers] = await Promise.all([
         request<AccountProfile>('GET', '/api/v1/account'),
         request<{ sessions: BrowserSession[] }>('GET', '/api/v1/sessions'),
         request<{ tokens: ApiToken[] }>('GET', '/api/v1/tokens'),
+        request<{ identities: LinkedIdentity[] }>('GET', '/api/v1/identities'),
+        session.providers(),
       ]);
+      this.identities = identities.identities;
+      this.providers = providers;
       this.sessions = sessions.sessions;
       this.tokens = tokens.tokens;
       if (session.user?.admin) await this.#loadPeople();
@@ -61,6 +75,11 @@ export class Account {
     await request('DELETE', `/api/v1/tokens/${encodeURIComponent(id)}`);
     this.tokens = this.tokens.filter((each) => each.id !== id);
     if (this.created?.id === id) this.created = null;
+  }
+
+  async unlink(id: string): Promise<void> {
+    await request('DELETE', `/api/v1/identities/${encodeURIComponent(id)}`);
+    this.identities = this.identities.filter((each) => each.id !== id);
   }
 
   async changePerson(id: string, change: { admin?: boolean; active?: boolean }): Promise<void> {

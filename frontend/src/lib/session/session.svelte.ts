@@ -1,4 +1,4 @@
-import type { InvitePreview, User } from '../protocol';
+import type { InvitePreview, Provider, User } from '../protocol';
 import { ApiError, messageOf, request } from './api';
 
 /** Who is signed in here. */
@@ -30,6 +30,17 @@ class Session {
 
   async signInWithPassword(email: string, password: string): Promise<void> {
     this.#adopt((await request<{ user: User }>('POST', '/api/v1/session', { email, password })).user);
+  }
+
+  async providers(): Promise<Provider[]> {
+    return (await request<{ providers: Provider[] }>('GET', '/api/v1/providers')).providers;
+  }
+
+  /** Goes to a provider, which sends back to `path`; `link`: to add it to this account. */
+  async leaveFor(provider: string, path: string, link = false): Promise<void> {
+    const url = `/api/v1/providers/${encodeURIComponent(provider)}/begin`;
+    const way = await request<{ url: string }>('POST', url, { path, link });
+    window.location.assign(way.url);
   }
 
   async signOut(): Promise<void> {
