@@ -3,7 +3,9 @@
 A language has an identifier (that of LSP, `TextDocumentItem.languageId`), the ends of its files'
 names, and servers in order: the answers of several are merged, the first one's first. A server is
 in the catalogue when its program is found in the workspace. `[languages.NAME]` of `cloudide.toml`
-adds languages, and says with which server and settings the known ones are served.
+adds languages, and says with which server and settings the known ones are served. A server's
+settings are those that it needs here, over them what `.vscode/settings.json` says, and over that
+the project's `cloudide.toml`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import msgspec
 from cloudide.agents.link import Agent
 from cloudide.errors import AgentUnavailable, CloudIDEError, NotFound
 from cloudide.languages.known import LANGUAGES, SERVERS, Known
-from cloudide.project import configuration
+from cloudide.project import configuration, vscode
 from cloudide.project.problems import Mistake, Problem
 from cloudide.project.schema import FILE, FILE_LIMIT, LanguageTable
+from cloudide.project.vscode import over
 from cloudide.protocol.agent import FindPrograms, Programs
 
 VERSION_TIME = 10.0  # seconds that a program may take to tell its version
@@ -50,11 +53,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 class Catalogue(msgspec.Struct, frozen=True):
     """The servers of a workspace in the order in which they are asked, and what is wrong with its
-    configuration. `extensions` maps the ends of names (or whole names) to languages."""
+    configuration. `extensions` maps the ends of names (or whole names) to languages; `hints` says
+    how to come by a server for those languages that have none."""
 
     servers: list[Server]
     extensions: dict[str, str]
     problems: list[Problem]
+    hints: dict[str, str] = {}
 
     def servers_for(self, language: str) -> list[Server]:
         return [server for server in self.servers if language in server.languages]
@@ -76,6 +81,7 @@ async def catalogue(agent: Agent) -> Catalogue:
         AgentUnavailable: the workspace does not run.
     """
     text, tables, mistakes = await _configured(agent)
+    settings, wrong = await _settings(agent)
     commands = {name: words for name, table in tables.items() if (words := _words(table))}
     names = {command[0] for known in SERVERS for command in known.commands}
     names |= {words[0] for words in commands.values()}
@@ -87,7 +93,7 @@ async def catalogue(agent: Agent) -> Catalogue:
             path = ("languages", language, "command")
             mistakes.append(Mistake(f"[languages.{language}]: {message}", path))
     problems = await asyncio.to_thread(configuration.problems, text, mistakes)
-    return _merged(tables, commands, programs, found, problems)
+    return _merged(tables, commands, programs, found, settings, [*problems, *wrong])
 
 
 async def _configured(agent: Agent) -> tuple[str, dict[str, LanguageTable], list[Mistake]]:
@@ -101,6 +107,18 @@ async def _configured(agent: Agent) -> tuple[str, dict[str, LanguageTable], list
         return "", {}, [Mistake(error.message)]
     # Beside the loop: a hostile file may be slow to read.
     return await asyncio.to_thread(_parse, content)
+
+
+async def _settings(agent: Agent) -> tuple[dict[str, Any], list[Problem]]:
+    try:
+        content = (await agent.read(vscode.FILE, vscode.FILE_LIMIT)).content or b""
+    except NotFound:
+        return {}, []
+    except AgentUnavailable:
+        raise
+    except CloudIDEError as error:
+        return {}, [Problem(vscode.FILE, error.message)]
+    return await asyncio.to_thread(vscode.read, content, agent.hello.root)
 
 
 def _parse(content: bytes) -> tuple[str, dict[str, LanguageTable], list[Mistake]]:
@@ -156,6 +174,7 @@ def _merged(
     commands: dict[str, list[str]],
     programs: Programs,
     found: dict[str, list[str]],
+    written: dict[str, Any],
     problems: list[Problem],
 ) -> Catalogue:
     extensions = {end: language for language, ends in LANGUAGES.items() for end in ends}
@@ -168,10 +187,10 @@ def _merged(
         languages = [each for each in known.languages if each not in replaced]
         if not languages or not (known.builtin or known.id in found):
             continue
-        settings = known.settings
+        settings = over(known.settings, known.translate(written))
         for language in languages:
             if language in tables:
-                settings = _over(settings, tables[language].settings)
+                settings = over(settings, tables[language].settings)
         servers.append(
             Server(
                 id=known.id,
@@ -181,7 +200,7 @@ def _merged(
                 command=found.get(known.id, []),
                 environment={} if known.builtin else environment,
                 settings=settings,
-                initialization_options=known.initialization_options,
+                initialization_options=known.options(settings),
                 builtin=known.builtin,
             )
         )
@@ -197,22 +216,18 @@ def _merged(
                 extensions=_ends(extensions, [language]),
                 command=[program, *words[1:]],
                 environment=environment,
-                settings=tables[language].settings,
+                settings=over(written, tables[language].settings),
             )
         )
-    return Catalogue(servers, extensions, problems)
+    served = {language for server in servers for language in server.languages}
+    hints = {
+        language: known.install
+        for known in reversed(SERVERS)  # the first one counts
+        for language in known.languages
+        if known.install and language not in served | replaced
+    }
+    return Catalogue(servers, extensions, problems, hints)
 
 
 def _ends(extensions: dict[str, str], languages: list[str]) -> list[str]:
     return [end for end, language in extensions.items() if language in languages]
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Nested tables merged; what is in both is taken from `above`."""
-    merged = dict(below)
-    for key, value in above.items():
-        former = merged.get(key)
-        if isinstance(former, dict) and isinstance(value, dict):
-            value = _over(former, value)
-        merged[key] = value
-    return merged

@@ -42,7 +42,8 @@ class Host(Protocol):
 
 
 class Inquiries:
-    """`editors` is kept by its owner; `executing()` is whose command the server executes."""
+    """`settings` is what is answered for a server's configuration. `editors` is kept by its owner;
+    `executing()` is whose command the server executes."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Inquiries:
     ) -> None:
         self.on_pull: Callable[[float], None] = lambda now: None  # diagnostics are to be asked for
         self._root = root
-        self._settings = settings
+        self.settings = settings
         self._editors = editors
         self._host = host
         self._send = send
@@ -139,7 +140,7 @@ class Inquiries:
     def _setting(self, section: object) -> Any:
         """The settings of a section, `a.b.c`; null where there are none."""
         names = section.split(".") if isinstance(section, str) and section else []
-        return capabilities.declared(self._settings, *names)
+        return capabilities.declared(self.settings, *names)
 
     def _refresh(self, method: str, now: float) -> None:
         if method == "workspace/diagnostic/refresh":

@@ -109,6 +109,7 @@ class Languages(Listener):
             "servers": servers,
             "extensions": found.extensions,
             "problems": found.problems,
+            "hints": found.hints,
         }
 
     async def log(self, id: str, server: str) -> str:

@@ -169,12 +169,21 @@ class Multiplexer:
         deltas = capabilities.declared(self.capabilities, "semanticTokensProvider", "full", "delta")
         self._tokens.deltas = deltas is True
         self._send(jsonrpc.notification("initialized", b"{}"))
-        settings = jsonrpc.dumps({"settings": self._configuration.settings})
-        self._send(jsonrpc.notification("workspace/didChangeConfiguration", settings))
+        self._tell_settings()
         self.ready = True
         self._documents.begin(self.capabilities.get("textDocumentSync"), encoding)
         self._pull_soon(now)
         self._host.initialized()
+
+    def configure(self, settings: Json) -> None:
+        """The workspace's settings have changed."""
+        self._inquiries.settings = settings
+        if self.ready:
+            self._tell_settings()
+
+    def _tell_settings(self) -> None:
+        settings = jsonrpc.dumps({"settings": self._inquiries.settings})
+        self._send(jsonrpc.notification("workspace/didChangeConfiguration", settings))
 
     def shutdown(self, now: float) -> None:
         """Ask the server to end."""

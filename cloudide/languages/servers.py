@@ -18,6 +18,7 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from cloudide.agents.link import Agent
@@ -180,6 +181,14 @@ class Server:
         self.definition = definition
         if self.clients:
             self._begin()
+
+    def configure(self, definition: catalogue.Server) -> None:
+        """Take other settings while it runs; everything else waits for a restart."""
+        if self.definition.settings != definition.settings:
+            settings = definition.settings
+            self.definition = msgspec.structs.replace(self.definition, settings=settings)
+            if (multiplexer := self.current()) is not None:
+                multiplexer.configure(settings)
 
     # ── its life ────────────────────────────────────────────────────────────────────────────────
 

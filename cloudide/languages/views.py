@@ -15,6 +15,7 @@ from cloudide.languages import capabilities
 from cloudide.languages.answers import Shift
 from cloudide.languages.documents import Document
 from cloudide.languages.lines import Change, Encoding
+from cloudide.languages.methods import WRITING
 from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL, Malformed
@@ -93,7 +94,8 @@ class View:
         """
         missed = bool(path and self._missed(path))
         links = self._takes_no_links(method)
-        edits = b'"documentChanges"' in result
+        # Others hold none, and may be long.
+        edits = method in WRITING and b'"documentChanges"' in result
         if result == NULL or not (missed or links or edits):
             return result
         value: Any = jsonrpc.loads(result)

@@ -25,6 +25,7 @@ from cloudide.languages.multiplexer import Multiplexer
 from cloudide.languages.servers import Server, State
 from cloudide.languages.session import Session
 from cloudide.languages.uris import Root
+from cloudide.project import schema, vscode
 from cloudide.protocol.agent import Change
 from cloudide.protocol.languages import WAIT, Edited, Typing
 from cloudide.settings import Settings
@@ -33,6 +34,7 @@ CATALOGUE_SECONDS = 60.0  # after which it is looked at anew when somebody comes
 DOCUMENT_GRACE = 10.0  # seconds that a document stays open for the servers after the last editor
 DOCUMENTS = 2000  # that all editors together have open
 KINDS = {"added": 1, "modified": 2, "deleted": 3}  # LSP's FileChangeType
+CONFIGURATION = (schema.FILE, vscode.FILE)  # from which servers have their settings
 UNWATCHED = (".git/", "node_modules/.cache/")
 
 _log = structlog.get_logger(__name__)
@@ -167,8 +169,10 @@ class WorkspaceLanguages:
                     server.acquire(client)
 
     def files_changed(self, changes: list[Change], *, overflow: bool) -> None:
-        if overflow or any(change.path == "cloudide.toml" for change in changes):
+        if overflow or any(change.path in CONFIGURATION for change in changes):
             self._catalogue = None
+            if self._servers:
+                self._spawn(self._configure())
         told = [
             (change.path, KINDS[change.kind])
             for change in changes
@@ -177,6 +181,12 @@ class WorkspaceLanguages:
         for server in self._servers.values():
             if server.multiplexer is not None:
                 server.multiplexer.files_changed(told)
+
+    async def _configure(self) -> None:
+        """Tell those that run what is written of them now."""
+        for definition in (await self.catalogue()).servers:
+            if server := self._servers.get(definition.id):
+                server.configure(definition)
 
     # ── what a session wants ────────────────────────────────────────────────────────────────────
 

@@ -48,12 +48,14 @@ class ConfigurationProblem(msgspec.Struct):
 
 class LanguagesView(msgspec.Struct):
     """`root`: the URI of the workspace's folder. `extensions`: the language of each end of a name,
-    or whole name. `problems`: what is wrong with the configuration of languages."""
+    or whole name. `problems`: what is wrong with the configuration of languages. `hints`: a command
+    that brings a server, for each language that is known and has none."""
 
     root: str
     servers: list[ServerView]
     extensions: dict[str, str]
     problems: list[ConfigurationProblem]
+    hints: dict[str, str]
 
 
 class ServerLog(msgspec.Struct):

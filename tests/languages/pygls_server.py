@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import sys
@@ -43,6 +44,25 @@ def noise(size: int) -> int:
     return size
 
 
+@server.command("flood")
+def flood(size: int) -> int:
+    """Tell all editors something long, and print something."""
+    server.protocol.notify("test/flood", {"text": "x" * size})
+    return noise(size // 8)
+
+
+@server.feature(lsp.TEXT_DOCUMENT_RENAME)
+def rename(params: lsp.RenameParams) -> lsp.WorkspaceEdit:
+    """End in the middle of the answer, or soon after it."""
+    text = lsp.TextEdit(lsp.Range(lsp.Position(0, 0), lsp.Position(0, 3)), params.new_name)
+    uri = params.text_document.uri
+    if params.new_name == "half":
+        os.write(1, b'Content-Length: 400\r\n\r\n{"jsonrpc": "2.0", "id": 1, "result": {"chan')
+        crash()
+    asyncio.get_running_loop().call_later(0.01, crash)
+    return lsp.WorkspaceEdit(changes={uri: [text], uri.replace("one", "two"): [text]})
+
+
 @server.command("crash")
 def crash() -> None:
     os._exit(3)
@@ -61,6 +81,18 @@ def garbage() -> None:
 @server.command("eat")
 def eat(size: int) -> None:
     kept.append(bytearray(os.urandom(1)) * size)
+
+
+@server.command("settings")
+async def settings(section: str) -> Any:
+    """What the client has for a section."""
+    items = [lsp.ConfigurationItem(section=section)]
+    return (await server.workspace_configuration_async(lsp.ConfigurationParams(items)))[0]
+
+
+@server.feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)
+def configured(params: lsp.DidChangeConfigurationParams) -> None:
+    server.protocol.notify("test/configured", {})
 
 
 @server.command("edit")

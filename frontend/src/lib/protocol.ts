@@ -492,10 +492,11 @@ export interface LanguageServerInfo {
   restarts: number;
 }
 
-/** `extensions`: the language of files by the end of their names, or their whole names. */
+/** `extensions`: the language of files by the end of their names, or their whole names. `hints`: a command that brings a server, for languages without one. */
 export interface LanguagesAnswer {
   root: string;
   servers: LanguageServerInfo[];
   extensions: Record<string, string>;
   problems: TaskProblem[];
+  hints: Record<string, string>;
 }

@@ -5,7 +5,7 @@
  * moment: half a word of a partner is nobody's mistake.
  */
 import { type Diagnostic, lintGutter, linter, nextDiagnostic, previousDiagnostic, setDiagnostics } from '@codemirror/lint';
-import { type Extension, StateEffect, StateField, type Text, type Transaction } from '@codemirror/state';
+import { type Extension, Facet, StateEffect, StateField, type Text, type Transaction } from '@codemirror/state';
 import { EditorView, keymap, ViewPlugin, type ViewUpdate } from '@codemirror/view';
 import type { Diagnostic as Reported } from 'vscode-languageserver-protocol';
 import { ySyncAnnotation } from 'y-codemirror.next';
@@ -76,6 +76,16 @@ function isQuiet(doc: Text, { from }: Diagnostic, busy: readonly Busy[]): boolea
   return busy.some(({ at }) => at >= line.from && at <= line.to);
 }
 
+/** Is called with an editor when other diagnostics than before are held back in it. */
+export const onMuted = Facet.define<(view: EditorView) => void>();
+
+/** What a server told of an editor's text that is held back for now. */
+export function mutedIn(view: EditorView): ReadonlySet<Reported> {
+  const { doc } = view.state;
+  const { reported, busy } = view.state.field(known, false) ?? { reported: [], busy: [] };
+  return new Set(reported.filter((each) => isQuiet(doc, each, busy)).flatMap((each) => reportedOf(each) ?? []));
+}
+
 /** Puts the diagnostics that may show into the editor whenever that changes. */
 const shown = ViewPlugin.fromClass(
   class {
@@ -107,6 +117,7 @@ const shown = ViewPlugin.fromClass(
       const { reported, busy } = state.field(known);
       const open = reported.filter((each) => !isQuiet(state.doc, each, busy));
       this.view.dispatch(setDiagnostics(state, open.filter(({ from, to }) => from <= to && to <= state.doc.length)));
+      for (const tell of this.view.state.facet(onMuted)) tell(this.view);
     }
   },
 );

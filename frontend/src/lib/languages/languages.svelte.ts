@@ -12,7 +12,7 @@ import { actionKeys, type Actions, actionsFacet, type Edited, type Place } from 
 import { choices } from './choices';
 import { LanguageConnection } from './connection';
 import { decorations, refreshLook } from './decorations';
-import { diagnostics, reportDiagnostics } from './diagnostics';
+import { diagnostics, mutedIn, onMuted, reportDiagnostics } from './diagnostics';
 import { countOf, type Finding, findingOf } from './findings';
 import { keyboardHover } from './hover';
 import { sanitizeHTML } from './html';
@@ -30,6 +30,7 @@ const CONFIGURATION = 'cloudide.toml';
 const OPEN_TIME = 15_000; // ms for a tab to show its text
 const AUTHORS_PAUSE = 5000; // ms between two looks at who wrote a file
 const TEXTS = 30; // files that are read to show lines of a list of places
+const NOBODY = new Set(['disk', '']); // as authors
 const CAPABILITIES = {
   textDocument: {
     publishDiagnostics: { relatedInformation: true, tagSupport: { valueSet: [1, 2] }, codeDescriptionSupport: true },
@@ -55,6 +56,8 @@ const CAPABILITIES = {
 export class Languages {
   servers = $state.raw<LanguageServerInfo[]>([]);
   problems = $state.raw<LanguagesAnswer['problems']>([]);
+  /** A command that brings a server, by language, for languages that have none. */
+  hints = $state.raw<LanguagesAnswer['hints']>({});
   /** Whether the list of servers has been told; why not, if it cannot be. */
   state = $state<'unknown' | 'loading' | 'shown' | 'failed'>('unknown');
   failure = $state('');
@@ -97,6 +100,7 @@ export class Languages {
       if (this.#closed) return;
       this.servers = answer.servers;
       this.problems = answer.problems;
+      this.hints = answer.hints;
       this.#root = answer.root;
       this.#extensions = answer.extensions;
       this.state = 'shown';
@@ -151,6 +155,19 @@ export class Languages {
       if (language !== undefined) return language;
     }
     return 'plaintext';
+  }
+
+  /** What would bring a server for a file that has none: the language and a command. */
+  hintFor(path: string): { language: string; command: string } | null {
+    const language = this.languageOf(path);
+    const command = this.hints[language];
+    return this.state === 'shown' && command ? { language, command } : null;
+  }
+
+  /** What would bring servers for the files that are open and have none. */
+  get missing(): { language: string; command: string }[] {
+    const hints = this.documents.list.flatMap(({ path }) => this.hintFor(path) ?? []);
+    return hints.filter(({ language }, i) => hints.findIndex((each) => each.language === language) === i);
   }
 
   /** Gives an editor the servers of its file. */
@@ -225,7 +242,9 @@ export class Languages {
   /** Who wrote the line that something is wrong in, where that is known. */
   authorOf({ path, range }: Finding): BlameRun | null {
     const line = range.start.line + 1;
-    return this.authors.get(path)?.find((run) => run.from <= line && line <= run.to) ?? null;
+    const run = this.authors.get(path)?.find((each) => each.from <= line && line <= each.to);
+    // What was in the file when it was opened here, or came by a program, nobody in particular wrote.
+    return run && !NOBODY.has(run.author.id) ? run : null;
   }
 
   // ── connections ─────────────────────────────────────────────────────────────────────────────
@@ -272,7 +291,7 @@ export class Languages {
 
   #extensionsOf(): NonNullable<LSPClientConfig['extensions']> {
     return [
-      [hoverTooltips(), keyboardHover, signatureHelp(), diagnostics, decorations, choices, actionKeys, look],
+      [hoverTooltips(), keyboardHover, signatureHelp(), diagnostics, decorations, choices, actionKeys, look, onMuted.of((view) => this.#muted(view))],
       {
         clientCapabilities: CAPABILITIES,
         notificationHandlers: {
@@ -321,13 +340,28 @@ export class Languages {
   #told({ uri, diagnostics: list }: PublishDiagnosticsParams): boolean {
     const path = pathOf(this.#root, uri);
     if (path === null) return true;
+    this.#reported.set(path, list);
+    this.#show(path);
+    this.#find(path);
+    return true;
+  }
+
+  /** Has the panel and the counts show what the editor shows: of lines that a partner types in, nothing for now. */
+  #find(path: string): void {
+    const view = this.documents.get(path)?.editor?.view;
+    const muted = view ? mutedIn(view) : new Set();
+    const list = (this.#reported.get(path) ?? []).filter((each) => !muted.has(each));
+    if (list.length === 0 && !this.findings.has(path)) return;
     const findings = new Map(this.findings);
     if (list.length === 0) findings.delete(path);
     else findings.set(path, list.map((each) => findingOf(path, each)));
     this.findings = findings;
-    this.#reported.set(path, list);
-    this.#show(path);
-    return true;
+  }
+
+  /** In an editor other problems than before are held back. */
+  #muted(view: EditorView): void {
+    const path = this.documents.list.find(({ editor }) => editor?.view === view)?.path;
+    if (path !== undefined) this.#find(path);
   }
 
   readonly #reported = new Map<string, readonly Reported[]>();

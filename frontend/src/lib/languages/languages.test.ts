@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ySyncAnnotation } from 'y-codemirror.next';
 import { snippetOf } from './completion';
 import { decodeTokens } from './decorations';
-import { diagnostics, QUIET, reportDiagnostics } from './diagnostics';
+import { diagnostics, mutedIn, onMuted, QUIET, reportDiagnostics } from './diagnostics';
 import { sanitizeHTML } from './html';
 import { offsetOf, positionOf } from './positions';
 import { flatten } from './symbols';
@@ -83,7 +83,9 @@ describe('diagnostics', () => {
 
   it('wait while somebody else types in their line, and move with the text', async () => {
     vi.useFakeTimers();
-    const view = new EditorView({ state: EditorState.create({ doc: 'one\ntwo\n', extensions: diagnostics }) });
+    const muted: string[][] = [];
+    const tell = onMuted.of((each) => muted.push([...mutedIn(each)].map(({ message }) => message as string)));
+    const view = new EditorView({ state: EditorState.create({ doc: 'one\ntwo\n', extensions: [diagnostics, tell] }) });
     reportDiagnostics(view, [
       { message: 'first', range: range(0, 0, 3) },
       { message: 'second', range: range(1, 0, 3), severity: 2 },
@@ -98,8 +100,10 @@ describe('diagnostics', () => {
     ]);
     await vi.advanceTimersByTimeAsync(QUIET / 2);
     expect(shown(view)).toEqual(['second 5-8']);
+    expect(muted.at(-1)).toEqual(['half']);
     await vi.advanceTimersByTimeAsync(QUIET);
     expect(shown(view)).toEqual(['half 0-4', 'second 5-8']);
+    expect(muted.at(-1)).toEqual([]);
     // What one types oneself is not held back.
     view.dispatch({ changes: { from: 0, insert: 'x' } });
     await vi.advanceTimersByTimeAsync(0);

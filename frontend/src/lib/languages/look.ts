@@ -26,6 +26,7 @@ export const look = EditorView.theme({
   '.cm-lsp-documentation h1, .cm-lsp-documentation h2, .cm-lsp-documentation h3': { fontSize: '13.5px', margin: '6px 0 2px' },
   '.cm-lsp-documentation hr': { border: '0', borderTop: '1px solid var(--line)', margin: '6px 0' },
   '.cm-lsp-signature-tooltip': { padding: '5px 10px', maxWidth: 'min(620px, 90vw)', maxHeight: '200px', overflow: 'auto', fontSize: '13px' },
+  '.cm-lsp-signature-tooltip .cm-lsp-signature-documentation, .cm-lsp-signature-tooltip .cm-lsp-documentation': { fontSize: '13px' },
   '.cm-lsp-signature-tooltip .cm-lsp-active-parameter': { color: 'var(--accent)', fontWeight: '700' },
   '.cm-panel.cm-rename-panel': { padding: '8px 40px 8px 12px', fontFamily: 'var(--font)', fontSize: '13px' },
   '.cm-panel.cm-rename-panel, .cm-rename-panel form': { display: 'flex', flexWrap: 'wrap', alignItems: 'center', gap: '8px' },
