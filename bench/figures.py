@@ -35,12 +35,12 @@ class Series(msgspec.Struct):
 
 
 class Quantity(msgspec.Struct):
-    """One thing weighed, such as memory, and the most it may be."""
+    """One thing weighed, such as memory, and the most it may be; 0: whatever it is."""
 
     name: str
     value: float
     unit: str
-    limit: float
+    limit: float = 0.0
 
 
 class Report(msgspec.Struct):
@@ -76,7 +76,8 @@ class Report(msgspec.Struct):
             "| | measured | limit |",
             "|---|--:|--:|",
             *(
-                f"| {each.name} | {each.value:.1f} {each.unit} | {each.limit:g} {each.unit} |"
+                f"| {each.name} | {each.value:.1f} {each.unit} |"
+                + (f" {each.limit:g} {each.unit} |" if each.limit else " |")
                 for each in self.quantities
             ),
         ]
