@@ -18,11 +18,17 @@ from cloudide.collab.history import History
 from cloudide.collab.journal import Journal
 from cloudide.collab.rooms import Rooms
 from cloudide.errors import CloudIDEError
+from cloudide.events.addresses import Addresses, networks
+from cloudide.events.deliveries import Deliveries
+from cloudide.events.dispatch import Dispatcher
+from cloudide.events.log import EventLog
+from cloudide.events.webhooks import Webhooks
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
+from cloudide.identity.sealing import Sealing
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -42,7 +48,7 @@ from cloudide.web.live import LiveSockets
 from cloudide.web.openapi import register
 from cloudide.web.preview import Previews
 from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
-from cloudide.web.routes import routes
+from cloudide.web.routes import ENDPOINTS, routes
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Activity, Hold, at_work
 from cloudide.workspaces.docker import DockerRuntime
@@ -84,6 +90,20 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     visibilities = Visibilities(database, settings.preview_link_days)
     tunnels = Tunnels(agents)
     supervisor = Supervisor(store, runtime, agents, images, feed, settings)
+
+    sealing = Sealing.start(settings.data_dir)
+    addresses = Addresses(
+        networks(settings.webhook_networks), loopback=settings.insecure_webhook_loopback
+    )
+    webhooks, deliveries = Webhooks(database, sealing, addresses), Deliveries(database)
+    dispatcher = Dispatcher(webhooks, deliveries, addresses, settings.origin)
+    event_log = EventLog(database, deliveries, settings.event_days)
+
+    def on_events() -> None:
+        event_log.notify()
+        dispatcher.poke()
+
+    database.on_events = on_events
 
     async def flush(workspace: str) -> None:
         await rooms.flush_quietly(workspace)
@@ -128,6 +148,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         stack.push_async_callback(runtime.close)
         stack.push_async_callback(agents.close)
         stack.push_async_callback(tunnels.close)
+        await stack.enter_async_context(event_log)
+        await stack.enter_async_context(dispatcher)
         await stack.enter_async_context(rooms)
         await stack.enter_async_context(history)
         await stack.enter_async_context(terminals)
@@ -164,6 +186,10 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             feed=feed,
             attendance=Attendance(feed),
             live=LiveSockets(settings.sockets_per_user),
+            webhooks=webhooks,
+            deliveries=deliveries,
+            dispatcher=dispatcher,
+            event_log=event_log,
         )
         openings.on_change = lambda workspace: ports.tell(services, workspace)
         previews = await stack.enter_async_context(Previews(services))
@@ -185,7 +211,7 @@ def application(services: Services, previews: Previews) -> Starlette:
     )
     app.state.services = services
     app.state.previews = previews
-    register(app.routes)
+    register(ENDPOINTS)
     return app
 
 

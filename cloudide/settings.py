@@ -180,6 +180,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     session_days: int = _option(30, "days", "a session ends after this long without use")
     invite_days: int = _option(7, "days", "an invitation is valid for this long")
+    event_days: float = _option(
+        7.0, "days", "how long events are kept for those who resume the stream of them"
+    )
+    webhook_networks: str = _option(
+        "", "networks", "private networks that webhooks may call; empty: none"
+    )
+    insecure_webhook_loopback: bool = _option(
+        False, "true/false", "webhooks may call this machine itself, and without TLS"
+    )
     log_format: str = _option("console", "console|json", "how log lines look")
     oidc: dict[str, OidcProvider] | None = _option(
         None, "tables", "OpenID Connect providers, each a table [oidc.<name>]; see the README"
@@ -214,13 +223,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"preview_url: {self.preview_url!r} is not the address of a site whose subdomains "
                 "lead here, such as https://preview.example.org (no path)."
             )
-        for each in filter(None, (each.strip() for each in self.trusted_proxies.split(","))):
-            try:
-                ip_network(each)
-            except ValueError as error:
-                raise InvalidInput(
-                    f"trusted_proxies: {each!r} is not an address or network, such as 10.0.0.0/8."
-                ) from error
+        for name in ("trusted_proxies", "webhook_networks"):
+            for each in filter(None, (each.strip() for each in getattr(self, name).split(","))):
+                try:
+                    ip_network(each)
+                except ValueError as error:
+                    raise InvalidInput(
+                        f"{name}: {each!r} is not an address or network, such as 10.0.0.0/8."
+                    ) from error
+        if not 1 <= self.event_days <= 3650:
+            raise InvalidInput("event_days is a number of days, 1 or more.")
         if not 0 <= self.idle_minutes < 1e6 or not 0 <= self.idle_warning_minutes < 1e6:
             raise InvalidInput("idle_minutes and idle_warning_minutes are minutes, 0 or more.")
         if bool(self.tls_certificate) != bool(self.tls_key):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +16,11 @@ from cloudide.errors import CloudIDEError, InvalidInput, TooLarge
 
 T = TypeVar("T")
 JSON_LIMIT = 64 * 1024
+JSON_TYPE = "application/json"
+
+
+class WrongType(CloudIDEError):
+    status, close_code, title = 415, 4415, "The body is of another type"
 
 
 class Stalled(CloudIDEError):
@@ -24,13 +31,46 @@ async def json_body(request: Request, kind: type[T]) -> T:
     """The body as `kind`.
 
     Raises:
-        InvalidInput: not JSON, or not of that shape. TooLarge: more than a form ever has.
+        InvalidInput: not JSON, or not of that shape; it says where. TooLarge: more than a form ever
+            has. WrongType: it says itself that it is something else.
     """
+    given = request.headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
+    if given != JSON_TYPE:
+        raise WrongType(f"This takes a body of type {JSON_TYPE}, not {given[:100]!r}.")
     body = await bytes_body(request, JSON_LIMIT)
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"The body is not what this takes: {error}.") from error
+        return msgspec.json.decode(body, type=_strict(kind))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        message, pointer = _explained(str(error))
+        raise InvalidInput(message, pointer=pointer) from error
+
+
+@functools.cache
+def _strict(kind: type[T]) -> type[T]:
+    """The same shape, which takes no fields that it does not know: a misspelt one would do
+    something else than was meant, unnoticed."""
+    if not issubclass(kind, msgspec.Struct):
+        return kind
+    strict = msgspec.defstruct(kind.__name__, [], bases=(kind,), forbid_unknown_fields=True)
+    return cast(type[T], strict)
+
+
+def _explained(error: str) -> tuple[str, str]:
+    """What msgspec says is wrong, for people, with a JSON pointer (RFC 6901) to it."""
+    what, _, where = error.partition(" - at `$")
+    parts = [each.strip(".[]") for each in re.findall(r"\.[^.\[`]+|\[[^\]]*\]", where)]
+    parts = [each for each in parts if each]  # "[...]": some value of an object
+    if named := re.search(r"field `([^`]*)`", what):
+        parts.append(named[1])
+    pointer = "".join("/" + each.replace("~", "~0").replace("/", "~1") for each in parts)
+    field = ".".join(parts)
+    if what.startswith("Object contains unknown field"):
+        return f"The body has a field {field!r}, which means nothing here.", pointer
+    if what.startswith("Object missing required field"):
+        return f"The body lacks the field {field!r}.", pointer
+    if field:
+        return f"{field}: {what[:1].lower()}{what[1:]}.", pointer
+    return f"The body is not what this takes: {what}.", pointer
 
 
 async def bytes_body(request: Request, limit: int) -> bytes:

@@ -1,7 +1,4 @@
-"""What a path parameter may hold.
-
-Imported before SpecTree is made: it reads Starlette's table of convertors once, at that moment.
-"""
+"""What a path parameter may hold; imported before the routes are made."""
 
 from __future__ import annotations
 

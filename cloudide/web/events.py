@@ -23,6 +23,7 @@ from cloudide.identity.permissions import Action, Grant
 from cloudide.web import ports
 from cloudide.web.access import Caller, InWorkspace, admit_live, grant_for
 from cloudide.web.attendance import Attendant
+from cloudide.web.openapi import describe
 from cloudide.web.services import services
 from cloudide.web.sockets import Receive
 from cloudide.web.workspaces import list_for, view_for
@@ -186,6 +187,7 @@ class _Ending:
             self.ended.set_result(None)
 
 
+@describe(tag="workspaces", gives="text/event-stream", HTTP_200=None)
 async def stream(request: Request) -> Response:
     """Server-sent events of one workspace: `state`, `progress` and `log`."""
     grant: Grant = request.state.grant

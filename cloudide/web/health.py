@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -13,14 +14,22 @@ from starlette.responses import Response
 
 from cloudide.errors import EngineUnavailable
 from cloudide.web.bodies import json_response
+from cloudide.web.openapi import describe
 from cloudide.web.services import Services, services
 
 
+class Health(msgspec.Struct, omit_defaults=True):
+    status: str
+    detail: str = ""
+
+
+@describe(tag="health", HTTP_200=Health)
 async def healthz(request: Request) -> Response:
     """The process lives and its loop turns."""
     return json_response({"status": "ok"})
 
 
+@describe(tag="health", HTTP_200=Health, HTTP_503=Health)
 async def readyz(request: Request) -> Response:
     """Workspaces can be started: the container engine answers."""
     try:
@@ -30,6 +39,7 @@ async def readyz(request: Request) -> Response:
     return json_response({"status": "ready"})
 
 
+@describe(tag="health", gives="text/plain", HTTP_200=None)
 async def metrics(request: Request) -> Response:
     """Prometheus metrics: the process, and how many of what there is."""
     registry = CollectorRegistry()

@@ -13,23 +13,35 @@ from cloudide.web.error_pages import error_page
 
 _log = structlog.get_logger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
 
+class FieldError(msgspec.Struct):
+    """`pointer` (RFC 6901) leads to what is wrong in the body; "" is all of it."""
+
+    pointer: str
+    detail: str
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
-    """An RFC 9457 problem document. `detail` says what, why, and what to do."""
+    """An RFC 9457 problem document. `detail` says what, why, and what to do; `errors` where in the
+    body."""
 
     title: str
     status: int
     detail: str
     type: str = "about:blank"
+    errors: list[FieldError] = []
 
 
 def problem(error: CloudIDEError) -> Response:
     headers = {}
     if isinstance(error, (TooMany, Unavailable)):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return _render(Problem(error.title, error.status, error.message), headers)
+    pointer = error.details.get("pointer")
+    errors = [FieldError(pointer, error.message)] if isinstance(pointer, str) else []
+    return _render(Problem(error.title, error.status, error.message, errors=errors), headers)
 
 
 def _render(document: Problem, headers: dict[str, str] | None = None) -> Response:
@@ -37,7 +49,7 @@ def _render(document: Problem, headers: dict[str, str] | None = None) -> Respons
         msgspec.json.encode(document),
         document.status,
         headers,
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
     )
 
 

@@ -19,6 +19,7 @@ from cloudide.web import (
     audit,
     collab,
     convert,
+    event_stream,
     events,
     files,
     health,
@@ -36,6 +37,7 @@ from cloudide.web import (
     tasks,
     terminals,
     users,
+    webhooks,
     workspaces,
 )
 from cloudide.web.access import Access, InPerson, InWorkspace, Public, SignedIn, admit
@@ -56,6 +58,7 @@ DELETE = InWorkspace(Action.DELETE)
 
 API = "/api/v1"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
+WEBHOOK = f"{API}/webhooks/{{webhook}}"
 RECORDING = f"{WORKSPACE}/terminals/{{terminal}}/recording"
 
 
@@ -108,6 +111,24 @@ ENDPOINTS = [
     Endpoint("GET", f"{API}/audit", SIGNED_IN, audit.show),
     Endpoint("GET", f"{API}/users", SIGNED_IN, users.show_all),
     Endpoint("PATCH", f"{API}/users/{{user}}", SIGNED_IN, users.change, "user.change"),
+    Endpoint("GET", f"{API}/events", SIGNED_IN, event_stream.stream),
+    # Whose these are is named in the query, the body or the webhook; they check it themselves.
+    Endpoint("GET", f"{API}/webhooks", SIGNED_IN, webhooks.show_all),
+    Endpoint("POST", f"{API}/webhooks", SIGNED_IN, webhooks.create, "webhook.create"),
+    Endpoint("GET", WEBHOOK, SIGNED_IN, webhooks.show),
+    Endpoint("PATCH", WEBHOOK, SIGNED_IN, webhooks.change, "webhook.change"),
+    Endpoint("DELETE", WEBHOOK, SIGNED_IN, webhooks.delete, "webhook.delete"),
+    Endpoint("POST", f"{WEBHOOK}/secret", SIGNED_IN, webhooks.rotate, "webhook.rotate"),
+    Endpoint("POST", f"{WEBHOOK}/test", SIGNED_IN, webhooks.test, "webhook.test"),
+    Endpoint("GET", f"{WEBHOOK}/deliveries", SIGNED_IN, webhooks.deliveries),
+    Endpoint("POST", f"{WEBHOOK}/replay", SIGNED_IN, webhooks.replay_since, "webhook.replay"),
+    Endpoint(
+        "POST",
+        f"{WEBHOOK}/deliveries/{{delivery}}/replay",
+        SIGNED_IN,
+        webhooks.replay,
+        "webhook.replay",
+    ),
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),

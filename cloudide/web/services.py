@@ -9,6 +9,10 @@ from starlette.requests import HTTPConnection
 from cloudide.agents.hub import Agents
 from cloudide.collab.history import History
 from cloudide.collab.rooms import Rooms
+from cloudide.events.deliveries import Deliveries
+from cloudide.events.dispatch import Dispatcher
+from cloudide.events.log import EventLog
+from cloudide.events.webhooks import Webhooks
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
@@ -60,6 +64,10 @@ class Services:
     feed: Feed
     attendance: Attendance
     live: LiveSockets
+    webhooks: Webhooks
+    deliveries: Deliveries
+    dispatcher: Dispatcher
+    event_log: EventLog
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -46,6 +46,18 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", "/api/v1/audit"): (ADMINISTRATORS, None),
     ("GET", "/api/v1/users"): (ADMINISTRATORS, None),
     ("PATCH", "/api/v1/users/{user}"): (ADMINISTRATORS, {}),
+    ("GET", "/api/v1/events"): (SIGNED_IN, None),
+    # Of the site, where nothing else is named; of a workspace: tests/web/test_webhooks.py.
+    ("GET", "/api/v1/webhooks"): (ADMINISTRATORS, None),
+    ("POST", "/api/v1/webhooks"): (ADMINISTRATORS, {"url": "https://10.0.0.1/"}),
+    ("GET", routes.WEBHOOK): (SIGNED_IN, None),
+    ("PATCH", routes.WEBHOOK): (SIGNED_IN, {}),
+    ("DELETE", routes.WEBHOOK): (SIGNED_IN, None),
+    ("POST", f"{routes.WEBHOOK}/secret"): (SIGNED_IN, None),
+    ("POST", f"{routes.WEBHOOK}/test"): (SIGNED_IN, None),
+    ("GET", f"{routes.WEBHOOK}/deliveries"): (SIGNED_IN, None),
+    ("POST", f"{routes.WEBHOOK}/replay"): (SIGNED_IN, {"since": "2026-01-01T00:00:00Z"}),
+    ("POST", f"{routes.WEBHOOK}/deliveries/{{delivery}}/replay"): (SIGNED_IN, None),
     ("GET", "/api/v1/images"): (SIGNED_IN, None),
     ("GET", "/api/v1/workspaces"): (SIGNED_IN, None),
     ("POST", "/api/v1/workspaces"): (OWNERS, {"name": "x", "image": "missing"}),
@@ -124,7 +136,13 @@ def test_every_route_is_in_the_table() -> None:
 
 
 # Of no workspace, so that there is nothing to be hidden.
-SITE_WIDE = {"/api/v1/workspaces", "/api/v1/audit", "/api/v1/users", "/api/v1/users/{user}"}
+SITE_WIDE = {
+    "/api/v1/workspaces",
+    "/api/v1/audit",
+    "/api/v1/users",
+    "/api/v1/users/{user}",
+    "/api/v1/webhooks",
+}
 
 
 def expected(role: str, allowed: set[str], path: str) -> set[int] | None:
@@ -140,7 +158,8 @@ def expected(role: str, allowed: set[str], path: str) -> set[int] | None:
 async def status_of(api: Api, method: str, path: str, body: object) -> int:
     """The status alone; the events never end, so nothing is read of them."""
     content = json.dumps(body).encode() if body is not None else b""
-    async with api.http.stream(method, path, content=content) as response:
+    headers = {"Content-Type": "application/json"}
+    async with api.http.stream(method, path, content=content, headers=headers) as response:
         return response.status_code
 
 
@@ -170,6 +189,8 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{provider}": "missing",
         "{identity}": "missing",
         "{token}": "missing",
+        "{webhook}": "missing",
+        "{delivery}": "missing",
     }
     # Nothing stays at work: other files of tests look at what is.
     await people["owner"].delete(f"{people.root}/task-runs/{run['id']}")

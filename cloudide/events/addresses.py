@@ -1,0 +1,175 @@
+"""Where webhooks may lead: an address of the server's own network is not theirs to call (SSRF).
+
+A name is resolved when a connection is made, and the address that was checked is the one that is
+connected to; a name that resolves to another address a moment later (DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpcore
+
+from cloudide.errors import InvalidInput
+
+Network = IPv4Network | IPv6Network
+URL_LIMIT = 2000  # characters
+CONNECTIONS_TRIED = 2  # addresses of one name
+_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# Of a network's own, although `is_global` does not say so in every version of Python: translation
+# (RFC 8215), site-local addresses (RFC 3879), protocol assignments (RFC 6890).
+_LOCAL = tuple(map(ip_network, ("64:ff9b:1::/48", "fec0::/10", "192.0.0.0/24")))
+
+
+class Forbidden(InvalidInput):
+    """The address is not one that webhooks may call."""
+
+
+class Addresses:
+    """`networks`: private ones that may be called all the same. `loopback`: so may this machine,
+    without TLS, which is for trying things out."""
+
+    def __init__(self, networks: Iterable[Network] = (), *, loopback: bool = False) -> None:
+        self._networks = list(networks)
+        self._loopback = loopback
+
+    def check_url(self, url: str) -> str:
+        """Raises: InvalidInput: this is no address for a webhook, whatever it resolves to."""
+        if len(url) > URL_LIMIT or not url.isascii() or any(c <= " " or c == "\x7f" for c in url):
+            raise InvalidInput(
+                f"url has up to {URL_LIMIT} characters of ASCII, without spaces.", pointer="/url"
+            )
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            host, port, parts = "", None, urlsplit("")
+        if parts.scheme not in ("https", "http") or not host or port == 0:
+            raise InvalidInput(
+                "url is the address of a receiver, such as https://ci.example.org/hooks.",
+                pointer="/url",
+            )
+        if parts.username is not None or parts.password is not None or parts.fragment:
+            raise InvalidInput(
+                "url has no name, password or #fragment; messages are signed instead.",
+                pointer="/url",
+            )
+        if parts.scheme == "http" and not (self._loopback and _means_loopback(host)):
+            raise InvalidInput(
+                "url begins with https://: what is sent must not be read on the way.",
+                pointer="/url",
+            )
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return url
+        if not self.allows(address):
+            raise InvalidInput(_refusal(host), pointer="/url")
+        return url
+
+    def allows(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether webhooks may call this address."""
+        address = _meant(address)
+        if address.is_loopback:
+            return self._loopback
+        if any(address.version == each.version and address in each for each in self._networks):
+            return True
+        if any(address.version == each.version and address in each for each in _LOCAL):
+            return False
+        return address.is_global and not (address.is_multicast or address.is_reserved)
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """The addresses of a host that may be called, of which one at least is there.
+
+        Raises:
+            Forbidden: there is none. OSError: it cannot be resolved.
+        """
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(sockaddr[0]) for *_, sockaddr in found]
+        good = [each for each in addresses if self.allows(ip_address(each.partition("%")[0]))]
+        # All of them have to be: one that is not may be the one that a second look would give.
+        if not good or len(good) != len(addresses):
+            raise Forbidden(_refusal(host))
+        return good
+
+
+class PinnedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that were checked, and to no others."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._backend = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """TLS, if any, is begun by the caller, for the name in the URL."""
+        try:
+            found = await self._addresses.resolve(host.strip("[]"), port)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"{host} cannot be resolved") from error
+        for address in found[: CONNECTIONS_TRIED - 1]:
+            try:
+                return await self._backend.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._backend.connect_tcp(
+            found[-1], port, timeout, local_address, socket_options
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def networks(text: str) -> list[Network]:
+    """Networks between commas. Raises: ValueError: one of them is none."""
+    return [ip_network(each.strip()) for each in text.split(",") if each.strip()]
+
+
+def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 address leads to, where it is one of those that do."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo is not None:
+        return address.teredo[1]
+    return address
+
+
+def _means_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _refusal(host: str) -> str:
+    return (
+        f"{host} is an address of a private network, which webhooks may not call; an administrator "
+        "allows one with the setting webhook_networks."
+    )
