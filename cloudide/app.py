@@ -23,11 +23,14 @@ from cloudide.events.deliveries import Deliveries
 from cloudide.events.dispatch import Dispatcher
 from cloudide.events.log import EventLog
 from cloudide.events.webhooks import Webhooks
+from cloudide.git.git import Git
+from cloudide.git.upstream import trust
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
+from cloudide.identity.permissions import Person
 from cloudide.identity.sealing import Sealing
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
@@ -145,6 +148,10 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await accounts.start()
         audit = await Audit.start(database, settings.data_dir)
         await visibilities.start()
+        git = Git(agents, database, sealing, settings, trust(settings.ca_bundle), audit.append)
+        supervisor.cloning = lambda workspace: git.errands.cloning(
+            workspace.id, Person(workspace.owner, workspace.owner_name, ""), workspace.git_url
+        )
         stack.push_async_callback(runtime.close)
         stack.push_async_callback(agents.close)
         stack.push_async_callback(tunnels.close)
@@ -177,6 +184,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             history=history,
             terminals=terminals,
             languages=languages,
+            git=git,
             openings=openings,
             visibilities=visibilities,
             passes=Passes(database),

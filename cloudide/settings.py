@@ -174,6 +174,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     upload_stall: float = _option(60.0, "seconds", "an upload without progress is given up")
     clone_timeout: float = _option(900.0, "seconds", "time a git clone may take")
+    git_internal_hosts: str = _option(
+        "", "hosts", "Git hosts at private addresses that people's credentials are sent to"
+    )
+    insecure_git_hosts: str = _option(
+        "", "hosts", "Git hosts that credentials are sent to over plain HTTP, at any address"
+    )
     sockets_per_user: int = _option(50, "sockets", "websockets of one user and workspace")
     messages_per_second: float = _option(
         200.0, "messages/s", "sustained rate of one socket; 0: no limit (benchmarks)"

@@ -168,6 +168,7 @@ class Link:
             # What was begun is finished, file work above all; only its answer is lost.
             events.cancel()
             ports.cancel()
+            self.workspace.outlets.close_all()
             await asyncio.gather(events, ports, return_exceptions=True)
 
     async def _answer(self, socket: ClientConnection, call: Call, room: asyncio.Semaphore) -> None:

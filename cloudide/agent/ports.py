@@ -54,6 +54,8 @@ class Ports:
         ports: dict[int, Port] = {}
         for inode, (number, everywhere) in sorted(listening.items(), key=lambda item: item[1]):
             pid, command = self._programs.get(inode, (0, ""))
+            if pid == os.getpid():
+                continue  # an outlet: it leads to the server
             ports[number] = Port(number, everywhere, pid, command)
         current = [*ports.values()][:PORTS_LIMIT]
         if current != self.current:

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from cloudide.agent import files
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused, refusal
+from cloudide.agent.outlets import Outlets, relay
 from cloudide.agent.ports import Ports
 from cloudide.agent.terminals import Terminals
 from cloudide.agent.transfers import Source, Threads, receive_archive, receive_file
@@ -53,6 +54,7 @@ class Workspace:
             lambda terminal_id: on_event(protocol.TerminalRemoved(terminal_id)),
         )
         self.ports = Ports(lambda ports: on_event(protocol.PortsChanged(ports)))
+        self.outlets = Outlets()
         self._streams: set[asyncio.Task[None]] = set()
         self._written: dict[str, None] = {}  # the last one at the end
 
@@ -133,6 +135,12 @@ class Workspace:
                 await self._execute(request, dial)
             case protocol.Tunnel():
                 await self._tunnel(request, dial_tunnel)
+            case protocol.OpenOutlet():
+                return self.outlets.open()
+            case protocol.AcceptOutlet(stream, outlet):
+                await self._accept(stream, outlet, dial)
+            case protocol.CloseOutlet(outlet):
+                self.outlets.close(outlet)
             case protocol.RunTask():
                 await self._run_task(request, dial)
             case protocol.RunLanguageServer():
@@ -178,6 +186,15 @@ class Workspace:
             program.close()
             raise
         self._serve(tunnels.Tunnel(server, program).serve())
+
+    async def _accept(self, stream: str, outlet: str, dial: Dial) -> None:
+        connection = await self.outlets.accept(outlet)
+        try:
+            server = await dial(stream)
+        except BaseException:
+            connection.close()
+            raise
+        self._serve(relay(connection, server))
 
     async def _run_task(self, request: protocol.RunTask, dial: Dial) -> None:
         from cloudide.agent.tasks import Task

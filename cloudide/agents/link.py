@@ -84,7 +84,7 @@ class Agent:
         self.hello = hello
         self.rendezvous = Rendezvous(STREAMS_LIMIT)
         self._socket = socket
-        self._calls: dict[int, tuple[asyncio.Future[Any], type[protocol.Message]]] = {}
+        self._calls: dict[int, tuple[asyncio.Future[Any], type[msgspec.Struct]]] = {}
         self._last_id = 0
         self._closed = False
 

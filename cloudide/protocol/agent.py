@@ -29,6 +29,7 @@ binary frames are bytes, text frames are JSON control messages (`StreamMessage`)
                server → agent: `stop`
     download   agent → server: bytes, then `eof`, or `failed`
     upload     server → agent: bytes, then `eof`; agent → server: `done` or `failed`
+    outlet.accept   bytes, then `eof`, both ways
 
 A tunnel's stream is no websocket, so that its bytes need no frames: the agent dials the socket
 beside, `tunnel.sock`, sends one line, `<token> <stream>` (`greeting`), and from then on there is
@@ -51,7 +52,9 @@ from typing import Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 3
+from cloudide.protocol.outlets import AcceptOutlet, CloseOutlet, OpenOutlet, Outlet
+
+PROTOCOL_VERSION = 4
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
 
 SOCKET_NAME = "agent.sock"  # these lie in the directory that the container sees
@@ -491,7 +494,7 @@ def greeting(token: str, stream: str) -> bytes:
     return f"{token} {stream}\n".encode()
 
 
-RESULTS: dict[type[Message], type[msgspec.Struct]] = {
+RESULTS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     ReadFile: FileContent,
     WriteFile: Written,
     ReleaseSwap: Done,
@@ -516,6 +519,9 @@ RESULTS: dict[type[Message], type[msgspec.Struct]] = {
     Upload: Done,
     Unpack: Done,
     Tunnel: Done,
+    OpenOutlet: Outlet,
+    AcceptOutlet: Done,
+    CloseOutlet: Done,
 }
 
 Request = (
@@ -543,6 +549,9 @@ Request = (
     | Upload
     | Unpack
     | Tunnel
+    | OpenOutlet
+    | AcceptOutlet
+    | CloseOutlet
 )
 
 

@@ -86,6 +86,30 @@ api_tokens = Table(
     Column("used_at", Float, nullable=True),
 )
 
+# What people sign in to Git hosts with. `sealed` is the token or password (`identity.sealing`).
+git_credentials = Table(
+    "git_credentials",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("host", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("username", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("used_at", Float, nullable=True),
+)
+
+# `email`: what commits are signed with, "": an address that reaches nobody. `dotfiles`: the address
+# of a repository, "": none.
+git_profiles = Table(
+    "git_profiles",
+    metadata,
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("email", String, nullable=False),
+    Column("dotfiles", String, nullable=False),
+)
+
 sign_in_tokens = Table(
     "sign_in_tokens",
     metadata,

@@ -22,6 +22,7 @@ from cloudide.web import (
     event_stream,
     events,
     files,
+    git_credentials,
     health,
     history,
     hocuspocus,
@@ -108,6 +109,17 @@ ENDPOINTS = [
     Endpoint("GET", f"{API}/tokens", IN_PERSON, account.tokens),
     Endpoint("POST", f"{API}/tokens", IN_PERSON, account.create_token, "token.create"),
     Endpoint("DELETE", f"{API}/tokens/{{token}}", IN_PERSON, account.revoke_token, "token.revoke"),
+    Endpoint("GET", f"{API}/git-credentials", IN_PERSON, git_credentials.show_all),
+    Endpoint(
+        "POST", f"{API}/git-credentials", IN_PERSON, git_credentials.add, "git.credential.add"
+    ),
+    Endpoint(
+        "DELETE",
+        f"{API}/git-credentials/{{credential}}",
+        IN_PERSON,
+        git_credentials.delete,
+        "git.credential.delete",
+    ),
     Endpoint("GET", f"{API}/audit", SIGNED_IN, audit.show),
     Endpoint("GET", f"{API}/users", SIGNED_IN, users.show_all),
     Endpoint("PATCH", f"{API}/users/{{user}}", SIGNED_IN, users.change, "user.change"),

@@ -13,6 +13,7 @@ from cloudide.events.deliveries import Deliveries
 from cloudide.events.dispatch import Dispatcher
 from cloudide.events.log import EventLog
 from cloudide.events.webhooks import Webhooks
+from cloudide.git.git import Git
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.audit import Audit
 from cloudide.identity.membership import Membership
@@ -55,6 +56,7 @@ class Services:
     history: History
     terminals: Terminals
     languages: Languages
+    git: Git
     openings: Openings
     visibilities: Visibilities
     passes: Passes

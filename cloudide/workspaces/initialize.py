@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from cloudide.agents.link import Agent
@@ -45,17 +45,27 @@ def check_git_ref(ref: str) -> str:
     return ref
 
 
-async def clone(agent: Agent, url: str, ref: str, log: Callable[[str], None], limit: float) -> None:
+async def clone(
+    agent: Agent,
+    url: str,
+    ref: str,
+    log: Callable[[str], None],
+    limit: float,
+    environment: Mapping[str, str],
+) -> None:
     """Clone `url` into the workspace's empty root and check out `ref`, if any.
+
+    `environment` is how Git reaches the repository, where that takes more than its address.
 
     Raises:
         CloudIDEError: Git's own words say why; nothing of the attempt is left.
     """
     before = {entry.path for entry in (await agent.list()).entries}
     try:
-        await _git(agent, ["clone", "--progress", "--", url, "."], log, limit, url)
+        clone = ["clone", "--progress", "--", url, "."]
+        await _git(agent, clone, log, limit, url, environment)
         if ref:
-            await _git(agent, ["checkout", ref, "--"], log, limit, f"{ref!r} of {url}")
+            await _git(agent, ["checkout", ref, "--"], log, limit, f"{ref!r} of {url}", {})
     except CloudIDEError:
         # Git removes what a failed clone left, but a reference that is not there is found out only
         # afterwards; the next attempt needs an empty folder again.
@@ -66,7 +76,12 @@ async def clone(agent: Agent, url: str, ref: str, log: Callable[[str], None], li
 
 
 async def _git(
-    agent: Agent, arguments: list[str], log: Callable[[str], None], limit: float, what: str
+    agent: Agent,
+    arguments: list[str],
+    log: Callable[[str], None],
+    limit: float,
+    what: str,
+    environment: Mapping[str, str],
 ) -> None:
     lines: list[str] = []
     partial = ""
@@ -83,7 +98,10 @@ async def _git(
 
     try:
         ended = await agent.execute(
-            ["git", *arguments], env=_ENVIRONMENT, on_output=output, timeout=limit
+            ["git", *arguments],
+            env={**_ENVIRONMENT, **environment},
+            on_output=output,
+            timeout=limit,
         )
     except TimeoutError as error:
         raise Unavailable(f"{what} could not be fetched within {limit:.0f} s.") from error
@@ -91,4 +109,10 @@ async def _git(
         raise Unavailable(f"Git could not be run in the workspace: {error.message}") from error
     if ended.code != 0:
         said = " ".join(line for line in lines if not line.startswith("Cloning into"))
-        raise Unavailable(f"{what} could not be fetched. Git said: “{said or 'nothing'}”.")
+        message = f"{what} could not be fetched. Git said: “{said or 'nothing'}”."
+        if "could not read Username" in said:
+            message += (
+                " If it is a private repository, its owner adds Git credentials for that host on "
+                "their account's page."
+            )
+        raise Unavailable(message)

@@ -12,7 +12,8 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +59,10 @@ _MESSAGES = {
 }
 
 
+# How Git reaches the repository of a workspace while it is cloned: an environment for it.
+Cloning = Callable[[Workspace], AbstractAsyncContextManager[Mapping[str, str]]]
+
+
 class Images(Protocol):
     """What the supervisor needs of the image catalogue."""
 
@@ -101,6 +106,7 @@ class Supervisor(Listener):
     ) -> None:
         self.before_stop: Callable[[str], Awaitable[None]] = _nothing
         self.after_delete: Callable[[str], Awaitable[None]] = _nothing
+        self.cloning: Cloning = _as_nobody
         self._store = store
         self._runtime = runtime
         self._agents = agents
@@ -367,13 +373,15 @@ class Supervisor(Listener):
         if workspace.git_url:
             agent = self._agents.agent(id)
             try:
-                await clone(
-                    agent,
-                    workspace.git_url,
-                    workspace.git_ref,
-                    lambda line: self._say(id, line),
-                    self._settings.clone_timeout,
-                )
+                async with self.cloning(workspace) as environment:
+                    await clone(
+                        agent,
+                        workspace.git_url,
+                        workspace.git_ref,
+                        lambda line: self._say(id, line),
+                        self._settings.clone_timeout,
+                        environment,
+                    )
             except EngineUnavailable:
                 raise
             except CloudIDEError as error:
@@ -489,3 +497,7 @@ def _container(observed: Observed | None) -> Container:
 
 async def _nothing(_: str) -> None:
     return None
+
+
+def _as_nobody(_: Workspace) -> AbstractAsyncContextManager[Mapping[str, str]]:
+    return nullcontext(dict[str, str]())

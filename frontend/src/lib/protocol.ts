@@ -53,6 +53,16 @@ export interface LinkedIdentity {
   used_at: string;
 }
 
+/** `path` '': any repository of the host. */
+export interface GitCredential {
+  id: string;
+  host: string;
+  path: string;
+  username: string;
+  created_at: string;
+  used_at: string | null;
+}
+
 export type TokenScope = 'read' | 'write' | 'exec' | 'admin';
 
 /** `token` is there only in the answer that makes it. */
