@@ -63,6 +63,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._busy: Counter[str] = Counter()  # by webhook
         self._sending: dict[str, asyncio.Task[None]] = {}  # by delivery
+        self._ended: set[str] = set()  # deliveries whose attempt ended since the table was read
         self._tasks = asyncio.TaskGroup()
         self._running: asyncio.Task[None] | None = None
 
@@ -104,11 +105,12 @@ class Dispatcher:
     async def _look(self) -> float:
         """Begin what is due; returns how long to sleep unless woken."""
         now = time.time()
+        self._ended.clear()
         busy = [webhook for webhook, count in self._busy.items() if count >= AT_ONCE_EACH]
         found, later = await self._deliveries.due(now, busy, AT_ONCE + len(self._sending))
         for row in found:
             id, webhook = row["delivery"], row["webhook"]
-            if id in self._sending or self._busy[webhook] >= AT_ONCE_EACH:
+            if id in self._sending or id in self._ended or self._busy[webhook] >= AT_ONCE_EACH:
                 continue
             if len(self._sending) >= AT_ONCE:
                 break
@@ -129,6 +131,7 @@ class Dispatcher:
             _log.exception("webhooks.delivery_failed", delivery=id)
         finally:
             del self._sending[id]
+            self._ended.add(id)
             self._busy[webhook] -= 1
             if not self._busy[webhook]:
                 del self._busy[webhook]
