@@ -1,7 +1,10 @@
 """Real language servers in a container, on the source of real packages, while two people type.
 
-What text a server has is seen by what it answers: each symbol that it finds has to be, character
-by character, where it says in the text that the room has.
+What text a server has is seen by what it answers. Into the source two people type lines of which
+each has a symbol of its own behind a note, and they write and delete in the notes and all around:
+the server has to find exactly these symbols, each at its line and column in the text of the room.
+So nothing that was typed can be missing in its text, be there twice, or be counted wrong. (What
+breaks the syntax cannot be looked for like that; there each symbol has to be where it says.)
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import asyncio
 import random
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -28,12 +31,14 @@ OURS: Json = {
     "experimental": {"cloudide": {"edits": True}},
     "textDocument": {"documentSymbol": {"hierarchicalDocumentSymbolSupport": True}},
 }
-ROUNDS = 3
+EDITS = 25  # of each person in a round
+LETTERS = ["a", "z ", "é", "ß", "字", "😀", "🇺🇳"]
 MODULES = "/usr/local/lib/language-servers/node_modules"
 
 
 class Case(NamedTuple):
-    """`source` is copied to `path`; `function` is one that is put in, `name` a symbol in it."""
+    """`source` is copied to `path`; `function` is one that is put in, and `mark` a line with a
+    symbol `name` behind a `note`."""
 
     language: str
     server: str
@@ -41,6 +46,7 @@ class Case(NamedTuple):
     source: str
     comment: str
     function: str
+    mark: str
 
 
 CASES = [
@@ -51,22 +57,25 @@ CASES = [
         "cp -r /usr/lib/python3.11/json .",
         "# ",
         "def {name}():\n    return 1\n",
+        '"{note}"; {name} = 1\n',
     ),
     Case(
-        "javascript",
         "typescript",
-        "document.js",
-        f"cp {MODULES}/vscode-languageserver-textdocument/lib/esm/main.js document.js",
+        "typescript",
+        "analyser.ts",
+        f"cp {MODULES}/bash-language-server/src/analyser.ts .",
         "// ",
         "function {name}() {{\n    return 1;\n}}\n",
+        "/* {note} */ function {name}() {{ return 1; }}\n",
     ),
     Case(
         "c",
         "clangd",
-        "program.c",
-        "printf '#include <stdio.h>\\nint begin(void) {\\n    return 0;\\n}\\n' > program.c",
+        "cgo/gcc_libinit.c",
+        "cp -r /usr/lib/go-*/src/runtime/cgo .",
         "// ",
         "int {name}(void) {{\n    return 1;\n}}\n",
+        "/* {note} */ int {name}(void) {{ return 1; }}\n",
     ),
     Case(
         "go",
@@ -76,6 +85,7 @@ CASES = [
         " && printf 'module example.org/list\\n' > list/go.mod",
         "// ",
         "func {name}() int {{\n\treturn 1\n}}\n",
+        "/* {note} */ func {name}() int {{ return 1 }}\n",
     ),
 ]
 
@@ -119,20 +129,16 @@ def at(text: str, place: Json) -> str:
     return line[2 * start : 2 * end].decode("utf-16-le")
 
 
-async def type_at_random(case: Case, client: Peer, seed: int) -> None:
-    """Functions and comments come, lines go."""
+async def break_at_random(case: Case, client: Peer, seed: int) -> None:
+    """Functions and comments come, lines go, and with them what holds the text together."""
     chance = random.Random(seed)  # noqa: S311
-    for number in range(12):
+    for number in range(EDITS // 2):
         text = str(client)
         # What a file begins with stays, or all of it is nothing to some servers.
         starts = [found.end() for found in re.finditer("\n", text)]
         start = chance.choice(starts[len(starts) // 4 :])
         if chance.random() < 0.3:
-            end = text.find("\n", start) + 1
-            if end > start:
-                first = len(text[:start].encode())
-                del client.text[first : first + len(text[start:end].encode())]
-                await client.flush()
+            await delete(client, start, text.find("\n", start) + 1)
         elif chance.random() < 0.5:
             await client.insert(start, f"{case.comment}\u00e9 \U0001f600 {seed}\n")
         else:
@@ -140,8 +146,63 @@ async def type_at_random(case: Case, client: Peer, seed: int) -> None:
         await asyncio.sleep(0)
 
 
+async def delete(client: Peer, start: int, end: int) -> None:
+    text = str(client)
+    if end > start:
+        first = len(text[:start].encode())
+        del client.text[first : first + len(text[start:end].encode())]
+        await client.flush()
+
+
+def marks(case: Case, who: str, text: str) -> list[re.Match[str]]:
+    """The lines of somebody that have a symbol, with `note` and `name`."""
+    note, name = r"(?P<note>[^\n]*)", rf"(?P<name>{who}_\d+)"
+    line = re.escape(case.mark.format(note="NOTE", name="NAME"))
+    return [*re.finditer(line.replace("NOTE", note).replace("NAME", name), text)]
+
+
+async def type_at_random(case: Case, client: Peer, who: str, seed: int) -> None:
+    """Lines come and go, and notes in them are written; each person in their own, so that what one
+    deletes is never in the middle of what the other writes."""
+    chance = random.Random(seed)  # noqa: S311
+    for number in range(EDITS):
+        text, kind = str(client), chance.random()
+        own = marks(case, who, text)
+        if kind < 0.3 or not own:
+            name = f"{who}_{seed * EDITS + number}"
+            line = case.mark.format(note=chance.choice(LETTERS), name=name)
+            await client.insert(chance.choice(own).start() if own else len(text), line)
+        elif kind < 0.4:
+            await delete(client, *chance.choice(own).span())
+        elif kind < 0.5:
+            # Anywhere in the source, where a line begins.
+            starts = [found.end() for found in re.finditer("\n", text)]
+            start = chance.choice(starts[3:])
+            await client.insert(start, f"{case.comment}{chance.choice(LETTERS)}\n")
+        else:
+            start, end = chance.choice(own).span("note")
+            at = chance.randint(start, end)
+            if chance.random() < 0.4:
+                await delete(client, at, min(at + chance.randint(1, 3), end))
+            else:
+                await client.insert(at, chance.choice(LETTERS))
+        await asyncio.sleep(0)
+
+
+def places(case: Case, text: str) -> dict[str, tuple[int, int]]:
+    """Where the symbols of both people's lines are, in lines and UTF-16 units."""
+    found: dict[str, tuple[int, int]] = {}
+    for mark in (*marks(case, "ada", text), *marks(case, "bob", text)):
+        start = text.rindex("\n", 0, mark.start("name")) + 1
+        column = len(text[start : mark.start("name")].encode("utf-16-le")) // 2
+        found[mark["name"]] = (text.count("\n", 0, start), column)
+    return found
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.server)
-async def test_a_real_server(server: Server, workspace: str, case: Case) -> None:
+async def test_a_real_server(
+    server: Server, workspace: str, case: Case, soak: Callable[[int, int], int]
+) -> None:
     root = f"/api/v1/workspaces/{workspace}"
     async with (
         peer(server, workspace, case.path) as ada,
@@ -160,18 +221,38 @@ async def test_a_real_server(server: Server, workspace: str, case: Case) -> None
         # Something to find at the end, whatever happens before it.
         original = str(ada)
         await ada.append("\n" + case.function.format(name="the_last"))
-        for round in range(ROUNDS):
+
+        async def settled() -> str:
+            for each in (ada, bob):
+                await each.saved()
+            await ada.until(lambda: str(ada) == str(bob))
+            return str(ada)
+
+        for round in range(soak(40, 4)):
+            await asyncio.gather(
+                type_at_random(case, ada, "ada", round), type_at_random(case, bob, "bob", round)
+            )
+            expected = places(case, await settled())
+            assert len(expected) > EDITS // 10
+            starts = {
+                symbol["name"].partition("(")[0]: symbol["selectionRange"]["start"]
+                for symbol in symbols(await ask("documentSymbol"))
+            }
+            found = {
+                name: (place["line"], place["character"])
+                for name, place in starts.items()
+                if re.fullmatch(r"(ada|bob)_\d+", name)
+            }
+            assert found == expected
+        for round in range(soak(10, 1)):
             seed = 10 * round + 1
             await asyncio.gather(
-                type_at_random(case, ada, seed), type_at_random(case, bob, seed + 1)
+                break_at_random(case, ada, seed), break_at_random(case, bob, seed + 1)
             )
-            await ada.saved()
-            await bob.saved()
-            await ada.until(lambda: str(ada) == str(bob))
-            text = str(ada)
-            found = symbols(await ask("documentSymbol"))
-            assert found
-            for symbol in found:
+            text = await settled()
+            all_of_them = symbols(await ask("documentSymbol"))
+            assert all_of_them
+            for symbol in all_of_them:
                 name = symbol["name"].rpartition(".")[2].partition("(")[0]
                 there = at(text, symbol["selectionRange"])
                 assert name in there or there in symbol["name"], (symbol, there)
