@@ -23,25 +23,18 @@ from typing import Any, Protocol
 import msgspec
 
 from cloudide.languages import capabilities
-from cloudide.languages.answers import Shift, inside, uris_in
 from cloudide.languages.diagnostics import Diagnostics
 from cloudide.languages.documents import Document, Stamps
 from cloudide.languages.editors import Answer, Done, Editor, shows_progress
+from cloudide.languages.freshness import Freshness
 from cloudide.languages.inquiries import Host, Inquiries
 from cloudide.languages.lines import Encoding
-from cloudide.languages.methods import (
-    COUNTED,
-    DEFAULT_TIMEOUT,
-    LOOKING,
-    PLACES,
-    TIMEOUTS,
-    WRITING,
-    provides,
-)
+from cloudide.languages.methods import DEFAULT_TIMEOUT, LOOKING, TIMEOUTS, provides
 from cloudide.languages.progress import Progress, token_of
 from cloudide.languages.registrations import WATCHED_FILES, Registrations
+from cloudide.languages.requests import Request, Requests, failure
 from cloudide.languages.synchronization import Synchronization
-from cloudide.languages.tokens import FULL, SemanticTokens
+from cloudide.languages.tokens import SemanticTokens
 from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL, ErrorCode, Id, Malformed, Message
@@ -81,21 +74,6 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     full: bool = False
 
 
-class _Request(msgspec.Struct):
-    """`key` is the editor's name for it; `stamp`: how the documents stood when it was sent."""
-
-    owner: Editor | None
-    key: object
-    method: str
-    params: bytes
-    path: str | None
-    done: Done
-    stamp: int
-    deadline: float
-    token: str | None = None
-    again: bool = True  # whether it may be asked once more
-
-
 class Multiplexer:
     """See the module. Methods take the time in seconds where they need it."""
 
@@ -114,13 +92,12 @@ class Multiplexer:
         self._process = process
         self._host = host
         self._stamps = stamps
-        self._last_id = 0
-        self._requests: dict[int, _Request] = {}
-        self._keys: dict[tuple[int, object], int] = {}  # of an editor and its request
         self._registrations = Registrations(configuration.id)
         self._progress = Progress(configuration.id)
+        self._requests = Requests(self._progress)
         self._tokens = SemanticTokens()
         self._documents = Synchronization(root, process.send, full=configuration.full)
+        self._freshness = Freshness(root, stamps, self._documents, self._tokens)
         self._diagnostics = Diagnostics(root, self._documents, self._diagnosed)
         self._inquiries = Inquiries(
             root,
@@ -128,7 +105,7 @@ class Multiplexer:
             self.editors,
             host,
             process.send,
-            self._executing,
+            self._requests.executing,
             self._registrations,
             self._progress,
         )
@@ -196,10 +173,8 @@ class Multiplexer:
     def ended(self) -> None:
         """The process is gone: whoever waits is told, and what it registered goes with it."""
         self.ready = False
-        requests, self._requests = self._requests, {}
-        self._keys.clear()
-        for request in requests.values():
-            request.done(_failure("The language server ended. It is started again."))
+        for request in self._requests.take_all():
+            request.done(failure("The language server ended. It is started again."))
         self._registrations.clear(self.editors)
         for editor in filter(shows_progress, self.editors):
             for token, _ in self._progress.under_way():
@@ -231,10 +206,9 @@ class Multiplexer:
         if editor not in self.editors:
             return
         self.editors.remove(editor)
-        for id, request in list(self._requests.items()):
-            if request.owner is editor:
-                self._forget(id)
-                self._cancel(id)
+        for id in self._requests.of(editor):
+            self._requests.take(id)
+            self._cancel(id)
         self._inquiries.leave(editor)
 
     def provides(self, method: str) -> bool:
@@ -271,14 +245,14 @@ class Multiplexer:
         `done` is called once, unless the editor leaves.
         """
         if not self.ready:
-            done(_failure("The language server is being started. Try again shortly."))
+            done(failure("The language server is being started. Try again shortly."))
             return
         if len(self._requests) >= REQUESTS or self._process.full:
-            done(_failure("The language server is busy. Try again shortly."))
+            done(failure("The language server is busy. Try again shortly."))
             return
-        request = _Request(editor, key, method, params, path, done, 0, 0.0)
+        request = Request(editor, key, method, params, path, done)
         try:
-            self._mint_token(request)
+            self._requests.mint_token(request)
         except (Malformed, TypeError, AttributeError) as error:
             done(Answer.failure(ErrorCode.INVALID_PARAMS, str(error)))
             return
@@ -286,7 +260,7 @@ class Multiplexer:
 
     def cancel(self, editor: Editor, key: object) -> None:
         """The editor does not want the answer any more; it gets one all the same."""
-        if (id := self._keys.get((id_of(editor), key))) is not None:
+        if (id := self._requests.find(editor, key)) is not None:
             self._cancel(id)
 
     def cancel_progress(self, token: Id) -> None:
@@ -384,7 +358,7 @@ class Multiplexer:
             self._host.logged(f"CloudIDE: a message was not understood: {str(error)[:200]}\n")
 
     def _respond(self, message: Message, now: float) -> None:
-        request = self._forget(message.id) if isinstance(message.id, int) else None
+        request = self._requests.take(message.id)
         if request is None:
             self.strays += 1
             return
@@ -392,52 +366,23 @@ class Multiplexer:
             self._failed(request, message, now)
             return
         try:
-            answer = self._prepared(request, bytes(message.result) or NULL, now)
+            answer = self._freshness.prepared(request, bytes(message.result) or NULL)
+            if answer is None:
+                self._again(request, now)
         except _NONSENSE as error:
             reason = str(error)[:200]
             self._host.logged(f"CloudIDE: the answer to {request.method} is no such: {reason}\n")
-            answer = _failure("The language server answered nonsense.")
+            answer = failure("The language server answered nonsense.")
         if answer is not None:
             request.done(answer)
 
-    def _failed(self, request: _Request, message: Message, now: float) -> None:
+    def _failed(self, request: Request, message: Message, now: float) -> None:
         error = jsonrpc.error_of(message)
         stale = error.code in (ErrorCode.CONTENT_MODIFIED, ErrorCode.SERVER_CANCELLED)
         if stale and request.again and request.method in LOOKING and request.owner is not None:
             self._again(request, now)
         else:
             request.done(Answer(error=jsonrpc.dumps(error)))
-
-    def _prepared(self, request: _Request, result: bytes, now: float) -> Answer | None:
-        """The answer as an editor gets it; None when it is asked for once more."""
-        method, path = request.method, request.path
-        if request.owner is None:
-            return Answer(result)
-        moved = self._stamps.latest > request.stamp
-        own_moved = moved and self._documents.has_moved(path, request.stamp)
-        if method == FULL and path is not None:
-            whole = self._tokens.answer(self._root.uri_of(path), result)
-            if (whole is None or own_moved) and request.again:
-                self._again(request, now)
-                return None
-            return Answer(whole or NULL)
-        if method in COUNTED and own_moved and request.again:
-            self._again(request, now)
-            return None
-        if method not in PLACES and not (moved and result != NULL):
-            return Answer(result)
-        value = jsonrpc.loads(result)
-        changes_of = self._documents.changes_since(request.stamp)
-        if moved and method in WRITING:
-            if own_moved or any(changes_of(uri) for uri in uris_in(value)):
-                return Answer.failure(
-                    ErrorCode.CONTENT_MODIFIED, "The text has changed meanwhile. Try again."
-                )
-        elif moved:
-            value = Shift(changes_of, self.encoding).body(value, self._root.uri_of(path or ""))
-        if method in PLACES:
-            value = inside(value, self._root)
-        return Answer(jsonrpc.dumps(value))
 
     def _told_by(self, method: str, params: msgspec.Raw, now: float) -> None:
         match method:
@@ -471,10 +416,10 @@ class Multiplexer:
 
     def tick(self, now: float) -> None:
         """Let go of what took too long, and ask for what is due."""
-        for id, request in list(self._requests.items()):
-            if request.deadline <= now and self._forget(id) is not None:
+        for id in self._requests.overdue(now):
+            if (request := self._requests.take(id)) is not None:
                 self._cancel(id)
-                request.done(_failure("The language server did not answer in time."))
+                request.done(failure("The language server did not answer in time."))
         self._inquiries.tick(now)
         self._diagnostics.tick(now)
         for path in self._diagnostics.due(now):
@@ -484,37 +429,22 @@ class Multiplexer:
     @property
     def waiting(self) -> bool:
         """Whether the server has something to answer."""
-        return bool(self._requests)
+        return len(self._requests) > 0
 
-    def _executing(self) -> Editor | None:
-        """Whose command the server executes: the one that was asked last."""
-        for request in reversed(self._requests.values()):
-            if request.method == "workspace/executeCommand":
-                return request.owner
-        return None
-
-    def _issue(self, request: _Request, now: float) -> None:
+    def _issue(self, request: Request, now: float) -> None:
         """Send a request, after all that has changed in the documents."""
         self.drained()
-        request.stamp = self._stamps.latest
         request.deadline = now + TIMEOUTS.get(request.method, DEFAULT_TIMEOUT)
-        id = self._next_id()
-        self._requests[id] = request
-        if request.owner is not None:
-            self._keys[id_of(request.owner), request.key] = id
-        method, params = request.method, request.params
-        if method == FULL and request.path is not None:
-            method, params = self._tokens.question(self._root.uri_of(request.path))
-        self._send(jsonrpc.request(id, method, params))
+        method, params = self._freshness.question(request)
+        self._send(jsonrpc.request(self._requests.add(request), method, params))
 
-    def _again(self, request: _Request, now: float) -> None:
-        """Ask once more, for the same places in the newest text."""
-        request.again = False
-        if request.path is not None and self._documents.has_moved(request.path, request.stamp):
-            shift = Shift(self._documents.changes_since(request.stamp), self.encoding)
-            params = shift.body(jsonrpc.loads(request.params), self._root.uri_of(request.path))
-            request.params = jsonrpc.dumps(params)
-        self._issue(request, now)
+    def _again(self, request: Request, now: float) -> None:
+        try:
+            self._freshness.renew(request)
+        except _NONSENSE as error:
+            request.done(Answer.failure(ErrorCode.INVALID_PARAMS, f"The parameters: {error}"))
+        else:
+            self._issue(request, now)
 
     def _ask_itself(
         self, method: str, params: Json | None, done: Done, now: float, timeout: float
@@ -522,44 +452,8 @@ class Multiplexer:
         """A request of our own."""
         self.drained()
         body = b"" if params is None else jsonrpc.dumps(params)
-        request = _Request(None, None, method, body, None, done, self._stamps.latest, now + timeout)
-        id = self._next_id()
-        self._requests[id] = request
-        self._send(jsonrpc.request(id, method, body))
-
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
-
-    def _mint_token(self, request: _Request) -> None:
-        """Give the request a progress token of ours.
-
-        Partial results are not asked for: they would have to be worked on like answers.
-
-        Raises:
-            Malformed, TypeError, AttributeError: the parameters are none.
-        """
-        if b"Token" not in request.params or request.owner is None:
-            return
-        params = jsonrpc.loads(request.params)
-        params.pop("partialResultToken", None)
-        if (token := params.get("workDoneToken")) is not None:
-            request.token = self._progress.ask(request.owner, token_of(token))
-            params["workDoneToken"] = request.token
-        request.params = jsonrpc.dumps(params)
-
-    def _forget(self, id: int) -> _Request | None:
-        request = self._requests.pop(id, None)
-        if request is None:
-            return None
-        if request.owner is not None:
-            key = (id_of(request.owner), request.key)
-            if self._keys.get(key) == id:
-                del self._keys[key]
-        if request.token is not None:
-            self._progress.answered(request.token)
-            request.token = None
-        return request
+        request = Request(None, None, method, body, None, done, self._stamps.latest, now + timeout)
+        self._send(jsonrpc.request(self._requests.add(request), method, body))
 
     def _cancel(self, id: int) -> None:
         self._notify("$/cancelRequest", {"id": id})
@@ -570,11 +464,3 @@ class Multiplexer:
 
     def _send(self, body: bytes) -> None:
         self._process.send(body)
-
-
-def id_of(editor: Editor) -> int:
-    return id(editor)
-
-
-def _failure(message: str) -> Answer:
-    return Answer.failure(ErrorCode.REQUEST_FAILED, message)

@@ -9,7 +9,6 @@ written in `protocol/languages.py`.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,62 +20,33 @@ import msgspec
 from cloudide.errors import CloudIDEError, InvalidInput
 from cloudide.identity.permissions import Action, Grant
 from cloudide.languages import capabilities
-from cloudide.languages.documents import Document, Stamps
+from cloudide.languages.applying import Applying
+from cloudide.languages.applying import Workspace as Applicable
 from cloudide.languages.editors import Answer, Done
-from cloudide.languages.lines import Encoding
-from cloudide.languages.merging import merge, origin
-from cloudide.languages.methods import EDITS, LOOKING, OF_ITEMS, PROVIDERS
+from cloudide.languages.methods import EDITS, LOOKING, PROVIDERS
 from cloudide.languages.multiplexer import Multiplexer
-from cloudide.languages.uris import Root
-from cloudide.languages.views import Opened, View
+from cloudide.languages.upstreams import Upstream, Upstreams
+from cloudide.languages.views import Changed, Documents, Item, View
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import ErrorCode, Id, Malformed, Message
 from cloudide.protocol.languages import (
     ANCHOR_LIMIT,
-    APPLY_CODE_ACTION,
     APPLY_EDIT,
     EDITED,
     Edited,
     Typing,
 )
 
-DOCUMENTS = 500  # that one editor has open
 REQUESTS = 200  # of one editor under way
 PARAMETERS = 1024 * 1024  # bytes of those of one request
 
 Json = dict[str, Any]
 
 
-class Upstream(Protocol):
-    """A server of the workspace; `multiplexer` is None while it does not run."""
-
-    id: str
-    multiplexer: Multiplexer | None
-
-    async def started(self) -> None:
-        """Returns when it runs, or will not for now."""
-        ...
-
-
-class Workspace(Protocol):
+class Workspace(Applicable, Documents, Protocol):
     """What an editor's connection may want of its workspace."""
 
-    root: Root
-    stamps: Stamps
-
     def now(self) -> float: ...
-
-    async def open(self, path: str) -> Document:
-        """The document of a file, until `close`.
-
-        Raises:
-            CloudIDEError: there is none.
-        """
-        ...
-
-    def close(self, path: str) -> None: ...
-
-    def document(self, path: str) -> Document | None: ...
 
     def arrival(self, path: str, person: str, typing: Typing) -> Awaitable[None] | None:
         """Wait until the room has what an editor has sent it; None if it has."""
@@ -88,39 +58,13 @@ class Workspace(Protocol):
 
     def save(self, path: str) -> None: ...
 
-    async def apply(
-        self, grant: Grant, label: str, edit: Json, encoding: Encoding, stamp: int
-    ) -> Edited | None:
-        """Apply a `WorkspaceEdit` that was made when the documents stood at `stamp`.
-
-        Raises:
-            CloudIDEError: it cannot be, and nothing was.
-        """
-        ...
-
-
-class _Item(msgspec.Struct):
-    uri: str = ""
-    version: int = 0
-    text: str | None = None
-
-
-class _Change(msgspec.Struct):
-    text: str = ""
-    range: msgspec.Raw = jsonrpc.ABSENT
-
 
 class _Params(msgspec.Struct):
     """What is looked at of any parameters."""
 
-    textDocument: _Item | None = None
-    item: _Item | None = None
+    textDocument: Item | None = None
+    item: Item | None = None
     cloudide: Typing | None = None
-
-
-class _Changed(msgspec.Struct):
-    textDocument: _Item
-    contentChanges: list[_Change] = []
 
 
 _params = msgspec.json.Decoder(_Params)
@@ -144,16 +88,16 @@ class Session:
         self._read_only = not grant.allows(Action.WRITE)
         self._workspace = workspace
         self._root = workspace.root
-        self._servers = [*servers]
+        self._servers = Upstreams(self, servers, workspace.now)
         self._send = send
         self._restart = restart
         self._shut = False
         self._view = View(workspace)
         self._known: set[str] = set()  # the servers whose capabilities the editor was told
         self._requests: set[Id] = set()
+        self._applying = Applying(grant, workspace, self._servers, self._requests, send)
         self._asked: dict[int, Done | None] = {}
         self._last_asked = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # ── from the editor ─────────────────────────────────────────────────────────────────────────
 
@@ -178,14 +122,10 @@ class Session:
 
     def leave(self) -> None:
         """The editor has gone."""
-        for task in self._tasks:
-            task.cancel()
-        for server in self._servers:
-            if server.multiplexer is not None:
-                server.multiplexer.leave(self)
-        opened, self._view.opened = self._view.opened, {}
-        for path in opened:
-            self._workspace.close(path)
+        self._applying.cancel()
+        for multiplexer in self._servers.running:
+            multiplexer.leave(self)
+        self._view.close_all()
 
     def _request(self, id: Id, method: str, message: Message) -> Awaitable[None] | None:
         if id in self._requests:
@@ -210,7 +150,7 @@ class Session:
         elif self._read_only and method not in LOOKING:
             self._fail(id, ErrorCode.REQUEST_FAILED, "You can look, but not edit, here.")
         elif method.startswith("cloudide/"):
-            self._own_request(id, method, bytes(message.params))
+            self._applying.request(id, method, bytes(message.params))
         else:
             return self._ask(id, method, bytes(message.params))
         return None
@@ -224,18 +164,9 @@ class Session:
         self.capabilities = self._view.capabilities = found
         own = capabilities.declared(self.capabilities, "experimental", "cloudide", "edits")
         self._view.native = own is True
-        await asyncio.gather(*(server.started() for server in self._servers))
-        running = [each for each in self._servers if each.multiplexer is not None]
-        multiplexers = [each.multiplexer for each in running if each.multiplexer is not None]
-        encodings = {each.encoding for each in multiplexers}
-        if len(encodings) > 1:
-            # Nobody could say which of the columns in one answer are counted how.
-            multiplexers = [
-                each for each in multiplexers if each.encoding == multiplexers[0].encoding
-            ]
-            self._servers = [each for each in self._servers if each.multiplexer in multiplexers]
+        multiplexers = await self._servers.started()
         offered = capabilities.offered([each.offered() for each in multiplexers])
-        if encodings == {"utf-8"}:
+        if self._servers.encoding == "utf-8":
             offered["positionEncoding"] = "utf-8"
         if self._view.native:
             offered["textDocumentSync"]["change"] = 0
@@ -243,7 +174,7 @@ class Session:
         names = [str(each.info.get("name", "")) for each in multiplexers]
         info = {"name": "CloudIDE" + (f" ({', '.join(filter(None, names))})" if names else "")}
         self.initialized = True
-        self._known = {each.id for each in self._servers if each.multiplexer is not None}
+        self._known = {each.id for each in self._servers.servers if each.multiplexer is not None}
         self._send(
             jsonrpc.response(id, jsonrpc.dumps({"capabilities": offered, "serverInfo": info}))
         )
@@ -254,7 +185,8 @@ class Session:
 
     def restarted(self, server: Upstream, multiplexer: Multiplexer) -> None:
         """A server runs again."""
-        if not self.initialized or server not in self._servers or self in multiplexer.editors:
+        ours = server in self._servers.servers
+        if not self.initialized or not ours or self in multiplexer.editors:
             return
         if server.id in self._known:
             multiplexer.join(self)
@@ -281,7 +213,7 @@ class Session:
                 return None
             return _after(arrival, ask)
         if path is not None and document is not None:
-            params = self._view.brought_up(path, params, document.uri, self._encoding)
+            params = self._view.brought_up(path, params, document.uri, self._servers.encoding)
         self._pass_on(id, method, params, path)
         return None
 
@@ -297,10 +229,9 @@ class Session:
             ):
                 if anchor and name in places:
                     places[name] = self._place(path, anchor) or places[name]
-        except (Malformed, TypeError, ValueError, AttributeError) as error:
+            self._pass_on(id, method, jsonrpc.dumps(value), path)
+        except (Malformed, TypeError, KeyError, ValueError, AttributeError) as error:
             self._fail(id, ErrorCode.INVALID_PARAMS, f"The parameters: {error}")
-            return
-        self._pass_on(id, method, jsonrpc.dumps(value), path)
 
     def _place(self, path: str, anchor: str) -> Json | None:
         document = self._workspace.document(path)
@@ -313,71 +244,26 @@ class Session:
             place = document.lines.position(offset)
         except (binascii.Error, InvalidInput, ValueError):
             return None
-        return {"line": place.line, "character": place.column(self._encoding)}
+        return {"line": place.line, "character": place.column(self._servers.encoding)}
 
-    @property
-    def _encoding(self) -> Encoding:
-        for each in self._servers:
-            if each.multiplexer is not None:
-                return each.multiplexer.encoding
-        return "utf-16"
-
-    def _pass_on(
-        self, id: Id, method: str, params: bytes, path: str | None, done: Done | None = None
-    ) -> None:
+    def _pass_on(self, id: Id, method: str, params: bytes, path: str | None) -> None:
         """Ask the servers that can answer, and the editor gets what they say."""
-        asked = self._asked_servers(method)
-        if method in OF_ITEMS or method == "workspace/executeCommand":
-            asked, params = self._addressed(asked, method, params)
-        if not asked:
-            running = any(each.multiplexer is not None for each in self._servers)
-            if method in PROVIDERS or not running:
-                self._fail(id, ErrorCode.REQUEST_FAILED, self._missing(method, running))
-            else:
-                self._fail(id, ErrorCode.METHOD_NOT_FOUND, f"No server here knows {method}.")
-            return
         self._requests.add(id)
-        done = done or partial(self._finish, id, method, path)
-        now = self._workspace.now()
-        if len(asked) == 1:
-            asked[0][1].ask(self, id, method, params, path, done, now)
-            return
-        answers: dict[str, Answer] = {}
-
-        def one(server: str, answer: Answer) -> None:
-            answers[server] = answer
-            if len(answers) == len(asked):
-                done(_merged(method, [(name, answers[name]) for name, _ in asked]))
-
-        for server, multiplexer in asked:
-            multiplexer.ask(self, id, method, params, path, partial(one, server), now)
-
-    def _asked_servers(self, method: str) -> list[tuple[str, Multiplexer]]:
-        found = [
-            (each.id, each.multiplexer)
-            for each in self._servers
-            if each.multiplexer is not None and each.multiplexer.provides(method)
-        ]
-        return found if method in PROVIDERS else found[:1]
-
-    def _addressed(
-        self, asked: list[tuple[str, Multiplexer]], method: str, params: bytes
-    ) -> tuple[list[tuple[str, Multiplexer]], bytes]:
-        """The one server that a request about an item, or a command, is for."""
-        value: Any = jsonrpc.loads(params)
-        if method == "workspace/executeCommand":
-            return [each for each in asked if value["command"] in each[1].commands()][:1], params
-        inner = value.get("item", value)
-        server, item = origin(inner)
-        if server is None:
-            return asked[:1], params
-        value = {**value, "item": item} if inner is not value else item
-        return [each for each in asked if each[0] == server], jsonrpc.dumps(value)
-
-    def _missing(self, method: str, running: bool) -> str:
-        if running:
-            return f"No language server here provides {method}."
-        return "The language server does not run. The list of servers says why."
+        done = partial(self._finish, id, method, path)
+        try:
+            if self._servers.ask(id, method, params, path, done):
+                return
+        except BaseException:
+            self._requests.discard(id)
+            raise
+        self._requests.discard(id)
+        if not self._servers.running:
+            message = "The language server does not run. The list of servers says why."
+            self._fail(id, ErrorCode.REQUEST_FAILED, message)
+        elif method in PROVIDERS:
+            self._fail(id, ErrorCode.REQUEST_FAILED, f"No language server here provides {method}.")
+        else:
+            self._fail(id, ErrorCode.METHOD_NOT_FOUND, f"No server here knows {method}.")
 
     # ── answers ─────────────────────────────────────────────────────────────────────────────────
 
@@ -387,11 +273,11 @@ class Session:
             self._send(jsonrpc.failed(id, answer.error))
             return
         if self._view.native and method in EDITS:
-            self._apply_answer(id, method, path, answer.result)
+            self._applying.answer(id, method, path, answer.result)
             return
         self._requests.discard(id)
         try:
-            result = self._view.fitted(method, path, answer.result, self._encoding)
+            result = self._view.fitted(method, path, answer.result, self._servers.encoding)
         except (Malformed, TypeError, KeyError, ValueError, AttributeError, RecursionError):
             self._fail(id, ErrorCode.INTERNAL_ERROR, "The language server answered nonsense.")
             return
@@ -405,109 +291,6 @@ class Session:
         if done is not None:
             failed = jsonrpc.is_error(message)
             done(Answer(error=bytes(message.error)) if failed else Answer(bytes(message.result)))
-
-    # ── edits ───────────────────────────────────────────────────────────────────────────────────
-
-    def _own_request(self, id: Id, method: str, params: bytes) -> None:
-        value: Any = jsonrpc.loads(params)
-        if method == APPLY_EDIT:
-            label, edit = str(value["label"])[:200], dict(value["edit"])
-            self._begin(id, self._apply(id, label, edit, self._workspace.stamps.latest))
-        elif method == APPLY_CODE_ACTION:
-            self._begin(id, self._apply_action(id, dict(value)))
-        else:
-            self._fail(id, ErrorCode.METHOD_NOT_FOUND, f"{method} is not known here.")
-
-    def _apply_answer(self, id: Id, method: str, path: str | None, result: bytes) -> None:
-        """Do what an answer would change."""
-        try:
-            value: Any = jsonrpc.loads(result)
-            if value and isinstance(value, list):  # edits of the document itself
-                value = {"changes": {self._root.uri_of(path or ""): value}}
-        except Malformed as error:
-            self._requests.discard(id)
-            self._fail(id, ErrorCode.INTERNAL_ERROR, error.message)
-            return
-        if not value:
-            self._requests.discard(id)
-            self._send(jsonrpc.response(id))
-            return
-        self._begin(id, self._apply(id, _LABELS[method], value, self._workspace.stamps.latest))
-
-    async def _apply_action(self, id: Id, action: Json) -> None:
-        """Resolve a code action if it has to be, apply its edit and execute its command."""
-        stamp = self._workspace.stamps.latest
-        server, action = origin(action)
-        asked = [
-            each
-            for each in self._asked_servers("textDocument/codeAction")
-            if server in (None, each[0])
-        ][:1]
-        if not action.get("edit") and asked and asked[0][1].provides("codeAction/resolve"):
-            multiplexer = asked[0][1]
-            provider = multiplexer.capabilities.get("codeActionProvider")
-            if capabilities.declared({"p": provider}, "p", "resolveProvider"):
-                answer = await self._answer_of(multiplexer, "codeAction/resolve", action)
-                if answer.result is None:
-                    self._send(jsonrpc.failed(id, answer.error))
-                    return
-                action = dict(jsonrpc.loads(answer.result) or action)
-        edited: Edited | None = None
-        if action.get("edit"):
-            label = str(action.get("title", ""))[:200]
-            edited = await self._workspace.apply(
-                self.grant, label, action["edit"], self._encoding, stamp
-            )
-        command: Any = action.get("command")
-        if isinstance(command, str):
-            command = action  # a plain `Command`
-        if command:
-            params = {"command": command["command"], "arguments": command.get("arguments", [])}
-            executors = self._asked_servers("workspace/executeCommand")
-            for _, multiplexer in executors:
-                if params["command"] in multiplexer.commands():
-                    answer = await self._answer_of(multiplexer, "workspace/executeCommand", params)
-                    if answer.result is None:
-                        self._send(jsonrpc.failed(id, answer.error))
-                        return
-                    break
-            else:
-                self._fail(id, ErrorCode.REQUEST_FAILED, "No server here has this command.")
-                return
-        self._send(jsonrpc.response(id, jsonrpc.dumps(edited)))
-
-    async def _answer_of(self, multiplexer: Multiplexer, method: str, params: Json) -> Answer:
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def done(answer: Answer) -> None:
-            if not answered.done():
-                answered.set_result(answer)
-
-        body = jsonrpc.dumps(params)
-        multiplexer.ask(self, answered, method, body, None, done, self._workspace.now())
-        return await answered
-
-    async def _apply(self, id: Id, label: str, edit: Json, stamp: int) -> None:
-        edited = await self._workspace.apply(self.grant, label, edit, self._encoding, stamp)
-        self._send(jsonrpc.response(id, jsonrpc.dumps(edited)))
-
-    def _begin(self, id: Id, work: Awaitable[None]) -> None:
-        """Work on an edit beside other messages."""
-        self._requests.add(id)
-
-        async def run() -> None:
-            try:
-                await work
-            except CloudIDEError as error:
-                self._fail(id, ErrorCode.REQUEST_FAILED, error.message)
-            except (Malformed, TypeError, KeyError, ValueError, AttributeError) as error:
-                self._fail(id, ErrorCode.INVALID_PARAMS, f"The edit is none: {error}")
-            finally:
-                self._requests.discard(id)
-
-        task = asyncio.create_task(run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def edited(self, edited: Edited) -> None:
         """A server has changed files for this editor."""
@@ -523,68 +306,34 @@ class Session:
             case "textDocument/didOpen":
                 return self._did_open(_params.decode(message.params).textDocument)
             case "textDocument/didChange":
-                self._did_change(msgspec.json.decode(message.params, type=_Changed))
+                self._view.change(msgspec.json.decode(message.params, type=Changed))
             case "textDocument/didClose":
-                self._did_close(_params.decode(message.params).textDocument)
+                self._view.close(_params.decode(message.params).textDocument)
             case "textDocument/didSave":
                 self._did_save(_params.decode(message.params).textDocument)
             case "$/cancelRequest":
-                id = jsonrpc.loads(message.params)["id"]
-                for each in self._servers:
-                    if each.multiplexer is not None:
-                        each.multiplexer.cancel(self, id)
+                self._servers.cancel(jsonrpc.loads(message.params)["id"])
             case "window/workDoneProgress/cancel":
                 token = jsonrpc.loads(message.params)["token"]
-                for each in self._servers:
-                    if each.multiplexer is not None:
-                        each.multiplexer.cancel_progress(token)
+                for each in self._servers.running:
+                    each.cancel_progress(token)
             case _:
                 pass  # settings, folders and files are the workspace's: no editor tells of them
         return None
 
-    async def _did_open(self, item: _Item | None) -> None:
+    async def _did_open(self, item: Item | None) -> None:
         path = self._root.path(item.uri) if item is not None else None
         if item is None or not path:
             return
-        if opened := self._view.opened.get(path):
-            opened.count += 1
-            return
-        if len(self._view.opened) >= DOCUMENTS:
-            self._show("You have too many files open; this one is shown without its language.")
-            return
-        self._view.opened[path] = Opened(item.uri, item.version)
         try:
-            await self._workspace.open(path)
-        except BaseException as error:
-            # Also when the editor goes meanwhile: what it does not have is not closed for it.
-            self._view.opened.pop(path, None)
-            if not isinstance(error, CloudIDEError):
-                raise
+            await self._view.open(path, item)
+        except CloudIDEError as error:
             self._show(f"{path}: {error.message}")
             return
-        self._view.has(path, item.text)
-        if any(each.multiplexer and each.multiplexer.diagnostics(path) for each in self._servers):
+        if any(each.diagnostics(path) for each in self._servers.running):
             self.diagnosed(path)  # with this editor's own name and version of it
 
-    def _did_change(self, changed: _Changed) -> None:
-        path = self._root.path(changed.textDocument.uri) or ""
-        if (opened := self._view.opened.get(path)) is None:
-            return
-        opened.version = changed.textDocument.version
-        if changed.contentChanges and not bytes(changed.contentChanges[-1].range):
-            self._view.has(path, changed.contentChanges[-1].text)
-
-    def _did_close(self, item: _Item | None) -> None:
-        path = self._root.path(item.uri) if item is not None else None
-        opened = self._view.opened.get(path or "")
-        if path is None or opened is None:
-            return
-        opened.count -= 1
-        if not opened.count:
-            del self._view.opened[path]
-            self._workspace.close(path)
-
-    def _did_save(self, item: _Item | None) -> None:
+    def _did_save(self, item: Item | None) -> None:
         path = self._root.path(item.uri) if item is not None else None
         if path in self._view.opened and path is not None and not self._read_only:
             self._workspace.save(path)
@@ -608,12 +357,10 @@ class Session:
         """Send what all servers say of a file."""
         if not self.initialized:
             return
-        lists = [
-            inner
-            for each in self._servers
-            if each.multiplexer is not None and (inner := each.multiplexer.diagnostics(path))
-        ]
-        params = self._view.diagnostics(path, b"[" + b",".join(lists) + b"]", self._encoding)
+        lists = [inner for each in self._servers.running if (inner := each.diagnostics(path))]
+        params = self._view.diagnostics(
+            path, b"[" + b",".join(lists) + b"]", self._servers.encoding
+        )
         self._send(jsonrpc.notification("textDocument/publishDiagnostics", params))
 
     def _show(self, text: str) -> None:
@@ -621,21 +368,6 @@ class Session:
 
     def _fail(self, id: Id, code: ErrorCode, message: str) -> None:
         self._send(jsonrpc.failure(id, code, message))
-
-
-_LABELS = {
-    "textDocument/rename": "Rename",
-    "textDocument/formatting": "Format document",
-    "textDocument/rangeFormatting": "Format selection",
-    "textDocument/onTypeFormatting": "Format while typing",
-}
-
-
-def _merged(method: str, answers: list[tuple[str, Answer]]) -> Answer:
-    try:
-        return merge(method, answers)
-    except (Malformed, TypeError, ValueError, RecursionError):
-        return Answer.failure(ErrorCode.INTERNAL_ERROR, "A language server answered nonsense.")
 
 
 async def _after(arrival: Awaitable[None], ask: Callable[[], None]) -> None:

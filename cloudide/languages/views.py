@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cloudide.errors import Denied
 from cloudide.languages import capabilities
 from cloudide.languages.answers import Shift
 from cloudide.languages.documents import Document
@@ -20,6 +21,7 @@ from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL, Malformed
 
+DOCUMENTS = 500  # that one editor has open
 KNOWN = 16  # versions that an editor's text is compared with
 
 Json = dict[str, Any]
@@ -28,7 +30,33 @@ Json = dict[str, Any]
 class Documents(Protocol):
     root: Root
 
+    async def open(self, path: str) -> Document:
+        """The document of a file, until `close`.
+
+        Raises:
+            CloudIDEError: there is none.
+        """
+        ...
+
+    def close(self, path: str) -> None: ...
+
     def document(self, path: str) -> Document | None: ...
+
+
+class Item(msgspec.Struct):
+    uri: str = ""
+    version: int = 0
+    text: str | None = None
+
+
+class _Change(msgspec.Struct):
+    text: str = ""
+    range: msgspec.Raw = jsonrpc.ABSENT
+
+
+class Changed(msgspec.Struct):
+    textDocument: Item
+    contentChanges: list[_Change] = []
 
 
 class Opened(msgspec.Struct):
@@ -50,7 +78,47 @@ class View:
         self._documents = documents
         self._root = documents.root
 
-    def has(self, path: str, text: str | None) -> None:
+    async def open(self, path: str, item: Item) -> None:
+        """Raises: CloudIDEError: there is no such file, or too many are open."""
+        if opened := self.opened.get(path):
+            opened.count += 1
+            return
+        if len(self.opened) >= DOCUMENTS:
+            raise Denied("You have too many files open; this one is shown without its language.")
+        self.opened[path] = Opened(item.uri, item.version)
+        try:
+            await self._documents.open(path)
+        except BaseException:
+            # Also when the editor goes meanwhile: what it does not have is not closed for it.
+            self.opened.pop(path, None)
+            raise
+        self._has(path, item.text)
+
+    def change(self, changed: Changed) -> None:
+        """The editor has another text. Only a whole one says which."""
+        path = self._root.path(changed.textDocument.uri) or ""
+        if (opened := self.opened.get(path)) is None:
+            return
+        opened.version = changed.textDocument.version
+        if changed.contentChanges and not bytes(changed.contentChanges[-1].range):
+            self._has(path, changed.contentChanges[-1].text)
+
+    def close(self, item: Item | None) -> None:
+        path = self._root.path(item.uri) if item is not None else None
+        opened = self.opened.get(path or "")
+        if path is None or opened is None:
+            return
+        opened.count -= 1
+        if not opened.count:
+            del self.opened[path]
+            self._documents.close(path)
+
+    def close_all(self) -> None:
+        opened, self.opened = self.opened, {}
+        for path in opened:
+            self._documents.close(path)
+
+    def _has(self, path: str, text: str | None) -> None:
         """The editor shows which text of a document it has."""
         opened, document = self.opened.get(path), self._documents.document(path)
         if text is None or opened is None or document is None:

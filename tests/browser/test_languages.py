@@ -56,6 +56,7 @@ async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
         workspace = await server.api.create("languages", image="python")
         await server.api.write(workspace, "pricing.py", PRICING)
         await server.api.write(workspace, "shop.py", SHOP)
+        await server.api.write(workspace, "main.go", "package main\n")
         ada = await Person.arrive(browser, "Ada")
         await ada.sign_in(server.sign_in_url)
         body = {"workspace": workspace, "role": "editor"}
@@ -168,3 +169,12 @@ async def test_two_people_and_one_language_server(pair: Pair) -> None:
     await page.keyboard.press("Control+ArrowRight")
     await page.keyboard.press("Shift+F12")
     await expect(pair.get("place")).to_have_count(4, timeout=SLOW)
+
+    # A language without a server says what would bring one.
+    await pair.ada.open("main.go")
+    servers = pair.get("servers")
+    await expect(servers).to_have_attribute("data-state", "none", timeout=SLOW)
+    await servers.click()
+    await expect(pair.get("server-missing")).to_contain_text("gopls", timeout=SLOW)
+    basedpyright = page.locator('[data-server="basedpyright"]')
+    await expect(basedpyright).to_contain_text("2 pages use it", timeout=SLOW)

@@ -165,9 +165,17 @@ export class Languages {
   }
 
   /** What would bring servers for the files that are open and have none. */
-  get missing(): { language: string; command: string }[] {
-    const hints = this.documents.list.flatMap(({ path }) => this.hintFor(path) ?? []);
+  get missing(): { language: string; name: string; command: string }[] {
+    const hints = this.documents.list.flatMap(({ path, language: name }) => {
+      const hint = this.hintFor(path);
+      return hint ? [{ ...hint, name }] : [];
+    });
     return hints.filter(({ language }, i) => hints.findIndex((each) => each.language === language) === i);
+  }
+
+  /** Servers that somebody needs, and that do not run. */
+  get ended(): LanguageServerInfo[] {
+    return this.servers.filter(({ state, clients }) => clients > 0 && (state === 'failed' || state === 'crashed'));
   }
 
   /** Gives an editor the servers of its file. */
