@@ -172,6 +172,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     head_timeout: float = _option(
         10.0, "seconds", "time in which the head of a request has to come, or it is closed"
     )
+    tls_timeout: float = _option(10.0, "seconds", "time in which a TLS handshake has to be done")
     upload_stall: float = _option(60.0, "seconds", "an upload without progress is given up")
     clone_timeout: float = _option(900.0, "seconds", "time a git clone may take")
     git_internal_hosts: str = _option(
@@ -181,6 +182,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "", "hosts", "Git hosts that credentials are sent to over plain HTTP, at any address"
     )
     sockets_per_user: int = _option(50, "sockets", "websockets of one user and workspace")
+    anonymous_sockets: int = _option(
+        10, "sockets", "websockets of one address that are not signed in"
+    )
+    metrics_public: bool = _option(
+        False, "true/false", "whether anybody may read /metrics, and why /readyz is not ready"
+    )
     messages_per_second: float = _option(
         200.0, "messages/s", "sustained rate of one socket; 0: no limit (benchmarks)"
     )

@@ -6,6 +6,8 @@ const server = process.env['CLOUDIDE_DEV_SERVER'] ?? 'http://localhost:8080';
 
 export default defineConfig({
   plugins: [svelte()],
+  // The server puts a fresh one in its place in each answer.
+  html: { cspNonce: 'CSP-NONCE' },
   build: {
     outDir: '../cloudide/web/dist',
     emptyOutDir: true,

@@ -43,7 +43,21 @@ def serve(**options: Any) -> None:
     configure_logging(settings.log_format)
     # The event loop waits for a thread that computes (a replay of history) no longer than this.
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings), loop_factory=lambda: _Loop(settings.tls_timeout))
+
+
+class _Loop(uvloop.Loop):
+    """A loop whose servers give up TLS handshakes that are not done in time: uvicorn has no way to
+    say so, and a minute, the default, is long for somebody who says nothing."""
+
+    def __init__(self, tls_timeout: float) -> None:
+        super().__init__()
+        self._tls_timeout = tls_timeout
+
+    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.AbstractServer:
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_handshake_timeout", self._tls_timeout)
+        return await super().create_server(*arguments, **options)
 
 
 async def _serve(settings: Settings) -> None:

@@ -7,31 +7,60 @@ somebody's name; an API token is not sent by itself and needs no origin, but a w
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from urllib.parse import quote
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn
+from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn, TooMany
 from cloudide.identity.credentials import digest
 from cloudide.identity.permissions import Action, Grant, Role
 from cloudide.identity.users import User
 from cloudide.ports.sites import Sites, Target
-from cloudide.settings import Settings
+from cloudide.settings import Settings, is_loopback
 from cloudide.web.live import Closable, LiveSocket
 from cloudide.web.problems import problem
+from cloudide.web.proxies import Proxies
 from cloudide.web.services import Services, services
+from cloudide.web.wire import EXTENSION
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 HOSTLESS = {"/healthz", "/readyz", "/metrics"}  # probes come by address
-_CSP = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src 'self' {websocket}; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'self'"
+# Addresses of the interface that another site may send a browser to.
+_ENTRANCES = re.compile(r"/api/v1/(?:providers/[^/]+/callback|workspaces/[^/]+/ports/[0-9]+/open)")
+# The features of a browser that the IDE uses; all others are denied to whatever runs in it.
+_PERMISSIONS_POLICY = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        *("accelerometer", "autoplay", "bluetooth", "browsing-topics", "camera"),
+        *("display-capture", "encrypted-media", "geolocation", "gyroscope", "hid"),
+        *("identity-credentials-get", "idle-detection", "local-fonts", "magnetometer"),
+        *("microphone", "midi", "payment", "publickey-credentials-get", "screen-wake-lock"),
+        *("serial", "storage-access", "usb", "window-management", "xr-spatial-tracking"),
+    )
 )
+
+
+def content_security_policy(settings: Settings, nonce: str = "") -> str:
+    """What a page of ours may load and run (CSP level 3).
+
+    Style sheets that our libraries write need `nonce`; `style` attributes are not allowed at all,
+    what is set through the CSSOM is not subject to it. HTML is written as Trusted Types alone.
+    """
+    styles = f"'self' 'nonce-{nonce}'" if nonce else "'self'"
+    websocket = settings.origin.replace("http", "ws", 1)
+    return (
+        f"default-src 'self'; style-src {styles}; img-src 'self' data: blob:; "
+        f"connect-src 'self' {websocket}; object-src 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
+        "trusted-types svelte-trusted-html dompurify default"
+    )
 
 
 class Public:
@@ -175,6 +204,60 @@ async def grant_of(provided: Services, user: User, workspace: str) -> Grant:
     return Grant(user.person, workspace, role, limit)
 
 
+def is_trusted_watcher(connection: HTTPConnection) -> bool:
+    """Whether somebody who has not to sign in may read how this server is: an administrator, or
+    whoever asks on this machine, past any proxy."""
+    caller: Caller | None = connection.state.caller
+    settings = services(connection).settings
+    if settings.metrics_public or (caller is not None and caller.user.admin):
+        return True
+    headers = connection.headers
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    return (
+        connection.client is not None
+        and is_loopback(connection.client.host)
+        # A proxy on this machine asks for others; and a name that leads here may be a site's whose
+        # page runs in a browser on this machine.
+        and not {"x-forwarded-for", "forwarded", "via"} & set(headers.keys())
+        and (is_loopback(host) or headers.get("host") == settings.host or _is_address(host))
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _from_elsewhere(scope: Scope, headers: Headers) -> bool:
+    """Whether another site makes a browser ask for this (Fetch Metadata, W3C).
+
+    Previews are below our own name: what is merely of the same site is as foreign as any other.
+    Following a link here is fine, to a page or to an entrance, at the top of a tab.
+    """
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False  # our own page, somebody's own doing, or no browser
+    path: str = scope["path"]
+    return not (
+        scope["method"] in ("GET", "HEAD")
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+        and (not path.startswith("/api/") or _ENTRANCES.fullmatch(path))
+    )
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an upgrade with a problem document instead."""
+    error = TooMany("Too many connections from your address are not signed in. Close some.")
+
+    async def renamed(message: Message) -> None:
+        await send({**message, "type": message["type"].replace("http.", "websocket.http.", 1)})
+
+    await problem(error)({**scope, "type": "http"}, receive, renamed)
+
+
 PreviewApp = Callable[[Scope, Receive, Send, Target], Awaitable[None]]
 
 
@@ -189,9 +272,11 @@ class Edge:
         self._sites = sites
         self._preview = preview
         self._settings = settings
-        websocket = settings.origin.replace("http", "ws", 1)
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._anonymous: Counter[str] = Counter()  # sockets of nobody, by their address
         self._headers = [
-            (b"content-security-policy", _CSP.format(websocket=websocket).encode()),
+            (b"content-security-policy", content_security_policy(settings).encode()),
+            (b"permissions-policy", _PERMISSIONS_POLICY.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
             (b"cross-origin-opener-policy", b"same-origin"),
@@ -206,6 +291,7 @@ class Edge:
             if target is not None:
                 await self._preview(scope, receive, send, target)
                 return
+            self._resolve_client(scope)
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -233,6 +319,10 @@ class Edge:
             error = Denied(f"Requests come from {self._settings.origin} or carry an API token.")
             await problem(error)(scope, receive, with_headers)
             return
+        if _from_elsewhere(scope, headers):
+            error = Denied(f"Another site asked for this; open {self._settings.origin} itself.")
+            await problem(error)(scope, receive, with_headers)
+            return
         await self._app(scope, receive, with_headers)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,7 +333,34 @@ class Edge:
             # Closing before accepting refuses the upgrade itself (403).
             await send({"type": "websocket.close", "code": 1008})
             return
+        nobody = "authorization" not in headers and "cookie" not in headers
+        if nobody and not self._enter(scope):
+            await _refuse(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+    def _enter(self, scope: Scope) -> bool:
+        """Let a websocket of nobody be told that it has to sign in; false: its address has as many
+        open as it may. It counts until its connection is closed."""
+        address = scope["client"][0] if scope.get("client") else ""
+        if self._anonymous[address] >= self._settings.anonymous_sockets:
+            return False
+        self._anonymous[address] += 1
+
+        def gone() -> None:
+            self._anonymous[address] -= 1
+            if not self._anonymous[address]:
+                del self._anonymous[address]
+
+        scope["extensions"][EXTENSION].on_lost = gone
+        return True
+
+    def _resolve_client(self, scope: Scope) -> None:
+        """Behind proxies that are trusted, the client is who they say."""
+        if self._settings.trusted_proxies and scope.get("client"):
+            peer, port = scope["client"]
+            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            scope["client"] = (self._proxies.client(peer, forwarded), port)
 
     def _right_host(self, headers: Headers) -> bool:
         return headers.getlist("host") == [self._settings.host]

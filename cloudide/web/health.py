@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.errors import EngineUnavailable
+from cloudide.errors import Denied, EngineUnavailable
+from cloudide.web.access import is_trusted_watcher
 from cloudide.web.bodies import json_response
 from cloudide.web.openapi import describe
 from cloudide.web.services import Services, services
@@ -35,13 +36,22 @@ async def readyz(request: Request) -> Response:
     try:
         await services(request).runtime.ping()
     except EngineUnavailable as error:
-        return json_response({"status": "unavailable", "detail": error.message}, 503)
+        detail = {"detail": error.message} if is_trusted_watcher(request) else {}
+        return json_response({"status": "unavailable", **detail}, 503)
     return json_response({"status": "ready"})
 
 
 @describe(tag="health", gives="text/plain", HTTP_200=None)
 async def metrics(request: Request) -> Response:
-    """Prometheus metrics: the process, and how many of what there is."""
+    """Prometheus metrics: the process, and how many of what there is.
+
+    For administrators, by an API token, and for whoever asks on the server's own machine.
+    """
+    if not is_trusted_watcher(request):
+        raise Denied(
+            "Metrics are for administrators: send an API token of one with the scope admin, or ask "
+            "on this machine; the setting metrics_public opens them to all."
+        )
     registry = CollectorRegistry()
     registry.register(_Present(services(request)))
     return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from cloudide.web.access import content_security_policy
+from cloudide.web.services import services
+
+NONCE = "CSP-NONCE"  # what `vite.config.ts` has put in its place
 DIST = Path(__file__).parent / "dist"
 
 
@@ -35,4 +40,8 @@ async def page(request: Request) -> Response:
         return PlainTextResponse(
             "The front end is not built. Run `make serve`, or `npm run build` in frontend/.\n", 503
         )
-    return FileResponse(index, headers={"Cache-Control": "no-cache"})
+    nonce = secrets.token_urlsafe(16)
+    content = index.read_text().replace(NONCE, nonce)
+    policy = content_security_policy(services(request).settings, nonce)
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": policy}
+    return HTMLResponse(content, headers=headers)

@@ -48,6 +48,7 @@ class WebSocketWire(WebSocketsSansIOProtocol):
         self._handling: asyncio.Task[None] | None = None
         self._waiting: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] | None = None
+        self.on_lost: Callable[[], None] = lambda: None
 
     # ── in place of ASGI ────────────────────────────────────────────────────────────────────────
 
@@ -171,6 +172,7 @@ class WebSocketWire(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._end()
+        self.on_lost()
 
     def shutdown(self) -> None:
         """The server stops and has not closed this socket by itself."""

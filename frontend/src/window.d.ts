@@ -1,3 +1,4 @@
+/// <reference types="trusted-types" />
 interface Window {
   /** A stable, read-only scripting hook; there while a workspace is open. */
   cloudide?: {

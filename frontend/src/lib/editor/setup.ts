@@ -25,6 +25,7 @@ import {
 import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
 import type { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
+import { cspNonce } from '../shell/nonce';
 import { blame, type BlameAnswer, blameAt, setBlame } from './blame';
 import { completion } from '../languages/completion';
 import { highlighting, loadLanguage } from './languages';
@@ -195,6 +196,7 @@ export class Editor {
           this.#language.of([]),
           this.#theme.of(EditorView.darkTheme.of(options.dark)),
           look,
+          EditorView.cspNonce.of(cspNonce),
           EditorView.contentAttributes.of({ spellcheck: 'false' }),
           this.#label.of(labelOf(path)),
           EditorView.domEventObservers({

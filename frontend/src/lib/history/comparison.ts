@@ -4,6 +4,7 @@ import { EditorState, type Extension } from '@codemirror/state';
 import { EditorView, highlightSpecialChars, lineNumbers } from '@codemirror/view';
 import { highlighting, loadLanguage } from '../editor/languages';
 import { editsBetween } from '../editor/revision';
+import { cspNonce } from '../shell/nonce';
 
 export interface ComparisonOptions {
   path: string;
@@ -74,6 +75,7 @@ export function compare(parent: HTMLElement, options: ComparisonOptions): Compar
       EditorView.contentAttributes.of({ 'aria-label': name, tabindex: '0' }),
       EditorView.darkTheme.of(dark),
       EditorView.lineWrapping,
+      EditorView.cspNonce.of(cspNonce),
       lineNumbers(),
       highlightSpecialChars(),
       highlighting,

@@ -1,5 +1,6 @@
 /** xterm.js, loaded when the first terminal opens. */
 import type { ITheme } from '@xterm/xterm';
+import { withNonce } from './policy';
 import type { Screen } from './terminal-socket';
 
 const DARK: ITheme = {
@@ -133,7 +134,7 @@ export async function openEmulator(options: EmulatorOptions): Promise<Emulator> 
       if (!element.isConnected || element.clientHeight === 0) return null;
       if (!opened) {
         // The emulator measures its font when it opens, so it has to be in the page by then.
-        terminal.open(element);
+        withNonce(() => terminal.open(element));
         opened = true;
       }
       const room = fit.proposeDimensions();
