@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -39,10 +40,13 @@ from cloudide.ports.passes import Passes
 from cloudide.ports.sites import Sites
 from cloudide.ports.tunnels import Tunnels
 from cloudide.ports.visibility import Visibilities
+from cloudide.secrets.delivery import Delivery
+from cloudide.secrets.store import Secrets
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
 from cloudide.tasks.records import Records
 from cloudide.tasks.tasks import Tasks
+from cloudide.telemetry import hide
 from cloudide.terminals.terminals import Terminals
 from cloudide.web import ports
 from cloudide.web.access import Edge
@@ -94,7 +98,9 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     tunnels = Tunnels(agents)
     supervisor = Supervisor(store, runtime, agents, images, feed, settings)
 
-    sealing = Sealing.start(settings.data_dir)
+    sealing = Sealing.start(
+        settings.data_dir, file=settings.secrets_key_file, given=settings.secrets_key
+    )
     addresses = Addresses(
         networks(settings.webhook_networks), loopback=settings.insecure_webhook_loopback
     )
@@ -111,7 +117,12 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     async def flush(workspace: str) -> None:
         await rooms.flush_quietly(workspace)
 
-    tasks = Tasks(agents, Records(database), settings, flush)
+    async def record(action: str, **about: Any) -> None:
+        await audit.append(action, **about)
+
+    secrets_ = Secrets(database, sealing)
+    delivery = Delivery(database, secrets_, record, hide)
+    tasks = Tasks(agents, Records(database), settings, flush, delivery.give)
     tasks.on_change = lambda workspace, run: feed.publish("tasks", workspace, {"runs": [run]})
     tasks.open_preview = lambda workspace, task, port: feed.publish(
         "task_ready", workspace, {"task": task, "port": port}
@@ -198,6 +209,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             deliveries=deliveries,
             dispatcher=dispatcher,
             event_log=event_log,
+            secrets=secrets_,
+            secret_delivery=delivery,
         )
         openings.on_change = lambda workspace: ports.tell(services, workspace)
         previews = await stack.enter_async_context(Previews(services))

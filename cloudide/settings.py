@@ -202,6 +202,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     insecure_webhook_loopback: bool = _option(
         False, "true/false", "webhooks may call this machine itself, and without TLS"
     )
+    secrets_key: str = _option(
+        "", "secret", "keys of what is sealed in the database, in base64; empty: those of the file"
+    )
+    secrets_key_file: str = _option(
+        "", "file", "where these keys are; empty: secrets.key in the data directory"
+    )
     log_format: str = _option("console", "console|json", "how log lines look")
     oidc: dict[str, OidcProvider] | None = _option(
         None, "tables", "OpenID Connect providers, each a table [oidc.<name>]; see the README"

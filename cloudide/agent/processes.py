@@ -41,6 +41,7 @@ class Process:
                 request.argv,
                 {**user.environment, **request.env},
                 [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(theirs)],
+                request.files,
             )
         except BaseException:
             for end in (self._stdin, self.stdout, self._stderr):

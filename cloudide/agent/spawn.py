@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from cloudide.agent import secret_files
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused, refusal
 from cloudide.agent.session import Session
@@ -109,8 +110,10 @@ def spawn(
     command: Sequence[str],
     environment: Mapping[str, str],
     file_actions: list[tuple[Any, ...]],
+    files: Mapping[str, str] | None = None,
 ) -> Child:
-    """Start a program in a new session, in a directory beneath the root.
+    """Start a program in a new session, in a directory beneath the root. `files`: secrets, each
+    of which `NAME_FILE` leads to until the program has ended.
 
     Raises:
         Refused: there is no such program or directory, or it cannot be started.
@@ -118,6 +121,10 @@ def spawn(
     if not command or any("\0" in part for part in (*command, *environment.values())):
         raise Refused("invalid", "There is no command, or it holds a NUL character.")
     environment = {**environment, "PWD": str(root.path / cwd)}
+    folder = ""
+    if files:
+        folder, places = secret_files.write(files)
+        environment |= places
     try:
         with root.opened(cwd, os.O_PATH | os.O_DIRECTORY) as directory:
             os.fchdir(directory)
@@ -134,7 +141,13 @@ def spawn(
                 )
             finally:
                 os.chdir("/")
-    except OSError as error:
+    except BaseException as error:
+        secret_files.remove(folder)
+        if not isinstance(error, OSError):
+            raise
         where = command[0] if error.filename == command[0] else cwd or command[0]
         raise refusal(error, where) from error
-    return Child(pid)
+    child = Child(pid)
+    if folder:
+        child.exited.add_done_callback(lambda _: secret_files.remove(folder))
+    return child

@@ -83,6 +83,7 @@ class Task:
                     (os.POSIX_SPAWN_DUP2, 1, 2),
                     (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 ],
+                request.files,
             )
         except BaseException:
             os.close(self._master)

@@ -170,6 +170,7 @@ class Terminal:
                     (os.POSIX_SPAWN_DUP2, 0, 1),
                     (os.POSIX_SPAWN_DUP2, 0, 2),
                 ],
+                request.files,
             )
         except BaseException:
             os.close(master)

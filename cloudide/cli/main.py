@@ -19,6 +19,8 @@ task = typer.Typer(no_args_is_help=True, help="Tasks of a workspace.")
 cli.add_typer(task, name="task")
 audit = typer.Typer(no_args_is_help=True, help="What people did on this server.")
 cli.add_typer(audit, name="audit")
+secrets = typer.Typer(no_args_is_help=True, help="The keys that secrets are sealed under.")
+cli.add_typer(secrets, name="secrets")
 images = typer.Typer(no_args_is_help=True, help="The stock images of this machine's engine.")
 cli.add_typer(images, name="images")
 
@@ -166,6 +168,14 @@ def verify_audit(data_dir: DataDir = None) -> None:
 def export_audit(data_dir: DataDir = None) -> None:
     """Print the audit log, a line of JSON for each record."""
     from cloudide.cli.audit import export as run
+
+    _run(lambda: run(data_dir=data_dir))
+
+
+@secrets.command("rotate-key")
+def rotate_key(data_dir: DataDir = None) -> None:
+    """Seal all secrets anew under a new key; the server may run meanwhile."""
+    from cloudide.cli.secrets import rotate_key as run
 
     _run(lambda: run(data_dir=data_dir))
 

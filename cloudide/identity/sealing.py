@@ -11,6 +11,7 @@ them open. Random nonces are safe for 2³² values under one key, which no serve
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping
@@ -44,31 +45,56 @@ class Sealing:
         keys: 32 bytes each, by their id of four bytes, in the order in which they came.
     """
 
-    def __init__(self, keys: Mapping[bytes, bytes]) -> None:
+    def __init__(self, keys: Mapping[bytes, bytes], path: Path | None = None) -> None:
+        self._path = path  # where they are from, and others may be added beside us
+        self._seen: tuple[int, int] | None = None
+        self._take(keys)
+
+    def _take(self, keys: Mapping[bytes, bytes]) -> None:
         if not keys or any(len(id) != ID_BYTES for id in keys):
             raise ValueError("a sealing has at least one key, whose id has four bytes")
         self._keys = {id: AESGCM(key) for id, key in keys.items()}
         self._newest = [*keys][-1]
 
     @classmethod
-    def start(cls, folder: Path) -> Sealing:
+    def start(cls, folder: Path, *, file: str = "", given: str = "") -> Sealing:
         """The sealing of the server that keeps its data in a folder; its first key is made.
 
+        `file`: where the keys are, if not there. `given`: the keys themselves, in base64 between
+        commas, of which the last one seals; no file is looked at then.
+
         Raises:
-            Unsealable: the key file is none, which is not mended: what it opened would be lost.
+            Unsealable: these are no keys, which is not mended: what they opened would be lost.
         """
-        path = folder / KEY_FILE
+        if given:
+            return cls(_given(given))
+        path = Path(file) if file else folder / KEY_FILE
         if not path.exists():
             _add_key(path, "")
-        return cls(_read(path))
+        return cls(_read(path), path)
 
     @property
     def newest(self) -> bytes:
         """The id of the key that seals now; `key_of` tells what has to be sealed anew."""
+        self._follow()
         return self._newest
+
+    def _follow(self) -> None:
+        """Read the file again if it is another one: a rotation adds its key while we run."""
+        if self._path is None:
+            return
+        try:
+            found = self._path.stat()
+        except OSError:
+            return  # what is known goes on to be used
+        stamp = (found.st_mtime_ns, found.st_ino)
+        if stamp != self._seen:
+            self._take(_read(self._path))
+            self._seen = stamp
 
     def seal(self, plain: bytes, about: str) -> bytes:
         """`about`: what only this value is, such as `git-credential <id>`; the same opens it."""
+        self._follow()
         head = VERSION + self._newest
         nonce = os.urandom(NONCE_BYTES)
         return head + nonce + self._keys[self._newest].encrypt(nonce, plain, _bound(head, about))
@@ -78,6 +104,7 @@ class Sealing:
         head, nonce, rest = sealed[:_HEAD], sealed[_HEAD:][:NONCE_BYTES], sealed[_HEAD:]
         if len(sealed) < _SHORTEST or head[:1] != VERSION:
             raise Unsealable("A stored secret is damaged. Delete it and add it again.")
+        self._follow()
         key = self._keys.get(head[1:])
         if key is None:
             raise Unsealable(
@@ -96,9 +123,9 @@ def key_of(sealed: bytes) -> bytes:
     return sealed[1:_HEAD]
 
 
-def add_key(folder: Path) -> None:
-    """Add a key that seals from the next start on; former values still open."""
-    path = folder / KEY_FILE
+def add_key(folder: Path, *, file: str = "") -> None:
+    """Add a key that seals from now on, in servers that run too; former values still open."""
+    path = Path(file) if file else folder / KEY_FILE
     _read(path)  # nothing is added to a file that is none
     _add_key(path, path.read_text())
 
@@ -116,6 +143,23 @@ def _add_key(path: Path, former: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)
+
+
+def _given(text: str) -> dict[bytes, bytes]:
+    """Keys as a setting has them; the id of each is made from itself."""
+    keys: dict[bytes, bytes] = {}
+    try:
+        for each in filter(None, (part.strip() for part in text.split(","))):
+            key = base64.b64decode(each, validate=True)
+            if len(key) != KEY_BYTES:
+                raise ValueError
+            keys[hashlib.sha256(b"cloudide key " + key).digest()[:ID_BYTES]] = key
+        if not keys:
+            raise ValueError
+    except ValueError:
+        message = f"secrets_key is {KEY_BYTES} random bytes in base64; or several, with commas."
+        raise Unsealable(message) from None
+    return keys
 
 
 def _read(path: Path) -> dict[bytes, bytes]:

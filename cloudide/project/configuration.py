@@ -28,6 +28,7 @@ LIST_LIMIT = 64  # dependencies, input patterns, variables
 MISTAKES_LIMIT = 100
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}")
 LANGUAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
+_WISH = re.compile(r"(?:file:)?[A-Za-z_][A-Za-z0-9_]{0,99}(?:@[1-9][0-9]{0,8})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 Table = TypeVar("Table", bound=msgspec.Struct)
@@ -160,6 +161,11 @@ def _check_task(name: str, task: TaskTable) -> Iterator[Mistake]:
             shown = pattern[:KEY_SHOWN]
             message = f"inputs: {shown!r} is not a path of the workspace such as src/**/*.py."
             yield Mistake(message, ("inputs", index))
+    yield from _check_texts("secrets", task.secrets)
+    for index, wish in enumerate(task.secrets):
+        if not _WISH.fullmatch(wish):
+            message = f"secrets: {wish[:KEY_SHOWN]!r} is none of NAME, NAME@3 and file:NAME."
+            yield Mistake(message, ("secrets", index))
     yield from _check_ready(task.ready_when)
     if task.ready_when and not task.background:
         message = "ready_when is for background tasks; add `background = true`."

@@ -44,6 +44,14 @@ class TaskTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     background: Annotated[
         bool, Meta(description="Whether it runs until it is stopped, as a server does.")
     ] = False
+    secrets: Annotated[
+        list[str],
+        Meta(
+            description="Secrets that it asks for, as variables of their names: `NAME`, `NAME@3` "
+            "for one version, `file:NAME` for a file that `NAME_FILE` leads to. A secret is given "
+            "only if its owner named this task as a reader."
+        ),
+    ] = []
     ready_when: Annotated[
         str | int,
         Meta(

@@ -324,6 +324,7 @@ class CreateTerminal(Message, frozen=True, tag="terminal.create"):
     env: dict[str, str] = {}
     scrollback: int = 1024 * 1024
     record: str = ""
+    files: dict[str, str] = {}  # as in `RunTask`
 
 
 class ListTerminals(Message, frozen=True, tag="terminal.list"):
@@ -374,6 +375,7 @@ class Execute(Message, frozen=True, tag="execute"):
     argv: list[str]
     cwd: str = ""
     env: dict[str, str] = {}
+    files: dict[str, str] = {}  # as in `RunTask`
 
 
 class RunTask(Message, frozen=True, tag="task.run"):
@@ -393,6 +395,7 @@ class RunTask(Message, frozen=True, tag="task.run"):
     rows: int = 30
     ready_pattern: str = ""
     ready_port: int = 0
+    files: dict[str, str] = {}  # secrets on a tmpfs until it has ended; `NAME_FILE` leads there
 
 
 class RunLanguageServer(Message, frozen=True, tag="language"):

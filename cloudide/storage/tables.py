@@ -329,3 +329,45 @@ deliveries = Table(
     Index("ix_deliveries_webhook", "webhook", "created_at"),
     Index("ix_deliveries_due", "state", "due_at"),
 )
+
+# A person's, a team's or a workspace's: one of the three is named. `readers` is JSON: which
+# workspaces, tasks and programs may have it; see `secrets.policy`.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("name", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("readers", Text, nullable=False),
+    Column("latest", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+)
+
+# `value` is sealed (`identity.sealing`), with whose it is, its name and version; null when deleted.
+secret_versions = Table(
+    "secret_versions",
+    metadata,
+    Column("secret", ForeignKey("secrets.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("value", LargeBinary, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+)
+
+# Where a secret went: the last time for each workspace and process ("task test", "terminal").
+secret_uses = Table(
+    "secret_uses",
+    metadata,
+    Column("secret", ForeignKey("secrets.id", ondelete="CASCADE"), primary_key=True),
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
+    Column("process", String, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("user", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("count", Integer, nullable=False),
+)

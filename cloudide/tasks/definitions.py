@@ -6,6 +6,7 @@
     env = { CI = "1" }
     depends_on = ["build"]             # tasks that have to pass first, or to be ready
     inputs = ["backend/**/*.py"]       # skipped while these are as they were when it last passed
+    secrets = ["DEPLOY_TOKEN"]         # what it asks for; who owns a secret says who gets it
     background = true                  # runs until it is stopped
     ready_when = "Listening on"        # a regular expression for a line of output, or a port
 
@@ -35,6 +36,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: list[str] = []
     inputs: list[str] = []
     background: bool = False
+    secrets: list[str] = []
     ready_when: str | int = ""
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -38,6 +38,27 @@ HASH_TIMEOUT = 60.0  # seconds
 INT_LIMIT = 2**53  # what an agent tells is kept and shown no larger than this
 
 
+class Redactor(Protocol):
+    """Takes secrets out of what is printed, chunk by chunk."""
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class Given(Protocol):
+    """The secrets that a process gets."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+    @property
+    def files(self) -> dict[str, str]: ...
+    def redactor(self) -> Redactor: ...
+
+
+# Of a task's name and what it asks for; raises a CloudIDEError if it may not have it.
+Give = Callable[[str, Sequence[str]], Awaitable[Given]]
+
+
 class Run:
     """A run that has not ended. `on_change` is called whenever its view changes."""
 
@@ -57,6 +78,7 @@ class Run:
         self.ended: asyncio.Future[None] = loop.create_future()
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._stream: Stream | None = None
+        self._redactor: Redactor
         self._began = 0.0
         self._started_at = 0.0
 
@@ -68,10 +90,11 @@ class Run:
         flush: Callable[[], Awaitable[None]],
         size: tuple[int, int],
         force: bool,
+        give: Give,
     ) -> None:
         """Wait for what it needs, run, and keep how it ended."""
         try:
-            await self._live(records, needed, agents, flush, size, force)
+            await self._live(records, needed, agents, flush, size, force, give)
         except AgentUnavailable as error:
             if self._began:
                 detail = (
@@ -135,6 +158,7 @@ class Run:
         flush: Callable[[], Awaitable[None]],
         size: tuple[int, int],
         force: bool,
+        give: Give,
     ) -> None:
         if not await self._needed(needed):
             return
@@ -152,8 +176,13 @@ class Run:
         pattern = task.ready_when if isinstance(task.ready_when, str) else ""
         port = task.ready_when if isinstance(task.ready_when, int) else 0
         cols, rows = size
+        given = await give(task.name, task.secrets)
+        self._redactor = given.redactor()
+        environment = {**task.env, **given.environment}
         self._stream = stream = await agent.open(
-            lambda id: RunTask(id, task.command, task.cwd, task.env, cols, rows, pattern, port)
+            lambda id: RunTask(
+                id, task.command, task.cwd, environment, cols, rows, pattern, port, given.files
+            )
         )
         self._began, self._started_at = time.monotonic(), time.time()
         record.state = State.RUNNING
@@ -198,17 +227,22 @@ class Run:
         while True:
             match await stream.recv():
                 case bytes() as data:
-                    self.output.append(data)
-                    for onlooker in self.onlookers:
-                        onlooker.show(data)
+                    self._print(self._redactor.feed(data))
                 case TaskReady(port):
                     self._become_ready(port if 0 < port < 65536 else 0)
                 case Exited(exit, usage):
+                    self._print(self._redactor.flush())
                     self._exited(exit, usage)
                     return
                 case unexpected:
                     _log.warning("stream.unexpected", message=type(unexpected).__name__)
                     raise AgentUnavailable("The workspace's agent sent a malformed message.")
+
+    def _print(self, data: bytes) -> None:
+        if data:
+            self.output.append(data)
+            for onlooker in self.onlookers:
+                onlooker.show(data)
 
     def _become_ready(self, port: int) -> None:
         if self.ready:

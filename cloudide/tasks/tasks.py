@@ -26,9 +26,11 @@ from cloudide.tasks.definitions import Task
 from cloudide.tasks.graph import steps
 from cloudide.tasks.output import Onlooker
 from cloudide.tasks.records import Record, Records, State
-from cloudide.tasks.run import Run, record_view
+from cloudide.tasks.run import Given, Run, record_view
 
 Flush = Callable[[str], Awaitable[None]]
+# Of a grant, what is asked for, "task" and the task's name.
+Give = Callable[[Grant, Sequence[str], str, str], Awaitable[Given]]
 OpenPreview = Callable[[str, str, int], None]
 SIZE = (120, 30)  # columns and rows of a task's terminal
 
@@ -36,16 +38,20 @@ SIZE = (120, 30)  # columns and rows of a task's terminal
 class Tasks:
     """All runs. Use as an async context manager; it owns a task of the loop for each.
 
-    `flush(workspace)` writes what people typed to the files; `open_preview(workspace, task, port)`
-    is told of a background task that is ready. `on_change(workspace, run)` hears of every change.
+    `flush(workspace)` writes what people typed to the files; `give` gives a task the secrets that
+    it may have; `open_preview(workspace, task, port)` is told of a background task that is ready.
+    `on_change(workspace, run)` hears of every change.
     """
 
-    def __init__(self, agents: Agents, records: Records, settings: Settings, flush: Flush) -> None:
+    def __init__(
+        self, agents: Agents, records: Records, settings: Settings, flush: Flush, give: Give
+    ) -> None:
         self.on_change: Callable[[str, dict[str, Any]], None] = lambda workspace, run: None
         self.open_preview: OpenPreview = lambda workspace, task, port: None
         self._agents = agents
         self._records = records
         self._flush = flush
+        self._give = give
         self._output_limit = settings.task_output
         self._limit = settings.tasks_per_workspace
         self._active: dict[str, dict[str, Run]] = {}  # by workspace and the task's name
@@ -127,7 +133,7 @@ class Tasks:
             needed = [together[each] for each in run.task.depends_on]
             forced = force and run.task.name == name
             self._living[run.record.id] = self._tasks.create_task(
-                self._live(run, needed, size, forced)
+                self._live(run, needed, size, forced, grant)
             )
         return runs[-1].view
 
@@ -211,9 +217,18 @@ class Tasks:
         return runs
 
     async def _live(
-        self, run: Run, needed: Sequence[Run], size: tuple[int, int], force: bool
+        self,
+        run: Run,
+        needed: Sequence[Run],
+        size: tuple[int, int],
+        force: bool,
+        grant: Grant,
     ) -> None:
         workspace = run.record.workspace
+
+        async def give(task: str, wishes: Sequence[str]) -> Given:
+            return await self._give(grant, wishes, "task", task)
+
         try:
             run.on_change()
             await run.live(
@@ -223,6 +238,7 @@ class Tasks:
                 lambda: self._flush(workspace),
                 size,
                 force,
+                give,
             )
         finally:
             self._leave(run)
@@ -260,6 +276,7 @@ def _task_view(task: Task, run: Run | None, kept: Sequence[Record]) -> dict[str,
         "cwd": task.cwd,
         "depends_on": task.depends_on,
         "inputs": task.inputs,
+        "secrets": task.secrets,
         "background": task.background,
     }
     if run is not None:

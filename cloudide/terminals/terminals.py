@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -35,6 +35,17 @@ DETACH_SECONDS = 30.0  # how long a terminal stays attached that nobody looks at
 RECORDINGS = 4  # kept for one workspace
 
 Key = tuple[str, str]  # workspace id, terminal id
+
+
+class Given(Protocol):
+    """Secrets for a terminal; `own`: some are those of the person who opens it."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+    @property
+    def files(self) -> dict[str, str]: ...
+    @property
+    def own(self) -> bool: ...
 
 
 class Terminals(Listener):
@@ -75,11 +86,18 @@ class Terminals(Listener):
         await self._tasks.__aexit__(kind, error, trace)
 
     async def create(
-        self, grant: Grant, cols: int, rows: int, command: list[str], cwd: str
+        self,
+        grant: Grant,
+        cols: int,
+        rows: int,
+        command: list[str],
+        cwd: str,
+        given: Given | None = None,
     ) -> dict[str, Any]:
         """Start a login shell, or a command, on a new terminal; returns how it is listed.
 
-        It belongs to the person of the grant.
+        It belongs to the person of the grant. `given`: the secrets that it gets; with any of that
+        person's own, nobody else may type in it.
 
         Raises:
             TooMany: the workspace has as many terminals as it may have.
@@ -95,6 +113,8 @@ class Terminals(Listener):
             )
         id = "t" + secrets.token_hex(6)
         record = self._records[workspace, id] = Record(owner=grant.person)
+        if given is not None and given.own:
+            record.mode = "owner"
         try:
             info = await self._agents.agent(workspace).create_terminal(
                 CreateTerminal(
@@ -105,6 +125,8 @@ class Terminals(Listener):
                     cwd,
                     scrollback=self._scrollback,
                     record=self._seal.close(workspace, id, record),
+                    env=given.environment if given is not None else {},
+                    files=given.files if given is not None else {},
                 )
             )
         except BaseException:

@@ -52,6 +52,7 @@ class Start(msgspec.Struct, tag="start"):
     argv: list[str]
     cwd: str = ""
     env: dict[str, str] = {}
+    secrets: list[str] = []
 
 
 _start = msgspec.json.Decoder(Start)
@@ -140,8 +141,10 @@ async def execute(websocket: WebSocket) -> None:
     agent = services(websocket).agents.agent(grant.workspace)
     # Its arguments may hold what nobody should read later.
     await record(websocket, "exec", {"program": start.argv[0][:HOLD_LIMIT] if start.argv else ""})
+    given = await services(websocket).secret_delivery.give(grant, start.secrets, "exec")
+    environment = {**start.env, **given.environment}
     async with _opened(
-        agent.open(lambda stream_id: Execute(stream_id, start.argv, cwd, start.env))
+        agent.open(lambda stream_id: Execute(stream_id, start.argv, cwd, environment, given.files))
     ) as stream:
         feeding = asyncio.create_task(_feed(websocket, stream))
         hold = Hold("program", " ".join(start.argv)[:HOLD_LIMIT])

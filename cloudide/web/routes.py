@@ -34,6 +34,7 @@ from cloudide.web import (
     ports,
     providers,
     relays,
+    secrets,
     session,
     tasks,
     terminals,
@@ -60,6 +61,7 @@ DELETE = InWorkspace(Action.DELETE)
 API = "/api/v1"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
 WEBHOOK = f"{API}/webhooks/{{webhook}}"
+SECRET = f"{API}/secrets/{{secret}}"
 RECORDING = f"{WORKSPACE}/terminals/{{terminal}}/recording"
 
 
@@ -141,6 +143,20 @@ ENDPOINTS = [
         webhooks.replay,
         "webhook.replay",
     ),
+    Endpoint("GET", f"{API}/secrets", SIGNED_IN, secrets.show_all),
+    Endpoint("POST", f"{API}/secrets", SIGNED_IN, secrets.create, "secret.create"),
+    Endpoint("GET", SECRET, SIGNED_IN, secrets.show),
+    Endpoint("PATCH", SECRET, SIGNED_IN, secrets.change, "secret.change"),
+    Endpoint("DELETE", SECRET, SIGNED_IN, secrets.delete, "secret.delete"),
+    Endpoint("POST", f"{SECRET}/versions", SIGNED_IN, secrets.add_version, "secret.add_version"),
+    Endpoint(
+        "DELETE",
+        f"{SECRET}/versions/{{version}}",
+        SIGNED_IN,
+        secrets.delete_version,
+        "secret.delete_version",
+    ),
+    Endpoint("GET", f"{SECRET}/uses", SIGNED_IN, secrets.uses),
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),

@@ -26,6 +26,8 @@ from cloudide.ports.passes import Passes
 from cloudide.ports.sites import Sites
 from cloudide.ports.tunnels import Tunnels
 from cloudide.ports.visibility import Visibilities
+from cloudide.secrets.delivery import Delivery
+from cloudide.secrets.store import Secrets
 from cloudide.settings import Settings
 from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
@@ -70,6 +72,8 @@ class Services:
     deliveries: Deliveries
     dispatcher: Dispatcher
     event_log: EventLog
+    secrets: Secrets
+    secret_delivery: Delivery
 
 
 def services(connection: HTTPConnection) -> Services:

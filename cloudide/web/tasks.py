@@ -72,6 +72,7 @@ class TaskView(msgspec.Struct):
     cwd: str
     depends_on: list[str]
     inputs: list[str]
+    secrets: list[str]
     background: bool
     last: RunView | None = None
 

@@ -22,12 +22,14 @@ from cloudide.workspaces.activity import HOLD_LIMIT
 
 
 class NewTerminal(msgspec.Struct):
-    """`command` empty: the user's login shell. `cwd` is relative to the workspace."""
+    """`command` empty: the user's login shell. `cwd` is relative to the workspace. `secrets`: what
+    it asks for, as tasks do; with one of your own, only you type in it."""
 
     cols: int = 80
     rows: int = 24
     command: list[str] = []
     cwd: str = ""
+    secrets: list[str] = []
 
 
 class Configuration(msgspec.Struct):
@@ -76,8 +78,10 @@ async def create(request: Request) -> Response:
     grant: Grant = request.state.grant
     if body.command:
         request.state.audit["program"] = body.command[0][:HOLD_LIMIT]
+    cwd = clean_path(body.cwd)
+    given = await services(request).secret_delivery.give(grant, body.secrets, "terminal")
     view = await services(request).terminals.create(
-        grant, body.cols, body.rows, body.command, clean_path(body.cwd)
+        grant, body.cols, body.rows, body.command, cwd, given
     )
     return json_response(view, 201)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from linked import TIMEOUT, Linked
 
 from cloudide.identity.permissions import Grant, Person, Role
+from cloudide.secrets.delivery import Given
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
 from cloudide.tasks.records import Records
@@ -27,6 +28,7 @@ class Bench:
         self.heard: list[dict[str, Any]] = []
         self.previews: list[tuple[str, int]] = []
         self.flushes = 0
+        self.secrets: dict[str, str] = {}
         self.on_flush: Callable[[], None] = lambda: None
         self.tasks = self.anew()
         self._changed = asyncio.Event()
@@ -42,10 +44,14 @@ class Bench:
             self.heard.append(run)
             self._changed.set()
 
-        tasks = Tasks(self.link.agents, Records(self.database), self.settings, flush)
+        tasks = Tasks(self.link.agents, Records(self.database), self.settings, flush, self.give)
         tasks.on_change = changed
         tasks.open_preview = lambda workspace, task, port: self.previews.append((task, port))
         return tasks
+
+    async def give(self, grant: Grant, wishes: Sequence[str], kind: str, task: str) -> Given:
+        """The secrets that there are in `self.secrets`."""
+        return Given({name: self.secrets[name] for name in wishes})
 
     def define(self, content: str) -> None:
         (self.link.root / "cloudide.toml").write_text(content)

@@ -61,6 +61,15 @@ TABLE: dict[tuple[str, str], tuple[set[str], object]] = {
     ("GET", f"{routes.WEBHOOK}/deliveries"): (SIGNED_IN, None),
     ("POST", f"{routes.WEBHOOK}/replay"): (SIGNED_IN, {"since": "2026-01-01T00:00:00Z"}),
     ("POST", f"{routes.WEBHOOK}/deliveries/{{delivery}}/replay"): (SIGNED_IN, None),
+    # One's own, where nothing else is named; of a workspace: tests/web/test_secrets.py.
+    ("GET", "/api/v1/secrets"): (SIGNED_IN, None),
+    ("POST", "/api/v1/secrets"): (SIGNED_IN, {"name": "", "value": ""}),
+    ("GET", routes.SECRET): (SIGNED_IN, None),
+    ("PATCH", routes.SECRET): (SIGNED_IN, {}),
+    ("DELETE", routes.SECRET): (SIGNED_IN, None),
+    ("POST", f"{routes.SECRET}/versions"): (SIGNED_IN, {"value": "x"}),
+    ("DELETE", f"{routes.SECRET}/versions/{{version}}"): (SIGNED_IN, None),
+    ("GET", f"{routes.SECRET}/uses"): (SIGNED_IN, None),
     ("GET", "/api/v1/images"): (SIGNED_IN, None),
     ("GET", "/api/v1/workspaces"): (SIGNED_IN, None),
     ("POST", "/api/v1/workspaces"): (OWNERS, {"name": "x", "image": "missing"}),
@@ -193,6 +202,7 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{identity}": "missing",
         "{token}": "missing",
         "{webhook}": "missing",
+        "{secret}": "missing",
         "{delivery}": "missing",
     }
     # Nothing stays at work: other files of tests look at what is.
