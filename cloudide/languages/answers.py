@@ -84,6 +84,19 @@ def inside(value: Any, root: Root) -> Any:
     return value
 
 
+def edited_outside(edit: Any, root: Root) -> str:
+    """A document that an edit would change and that is not in the workspace; "" if none is."""
+    return next((uri for uri in sorted(uris_in(edit)) if not root.path(uri)), "")
+
+
+def related_inside(diagnostics: Any, root: Root) -> Any:
+    """Diagnostics without the related places that are not in the workspace."""
+    for each in diagnostics:
+        if related := each.get("relatedInformation"):
+            each["relatedInformation"] = inside(related, root)
+    return diagnostics
+
+
 def uris_in(value: Any) -> set[str]:
     """The documents that a body of edits names."""
     if isinstance(value, list):
@@ -94,7 +107,7 @@ def uris_in(value: Any) -> set[str]:
     for name, each in value.items():
         if name == "changes" and _is_object(each):
             found |= {*each}
-        elif name == "uri" and isinstance(each, str):
+        elif name in ("uri", "oldUri", "newUri") and isinstance(each, str):
             found.add(each)
         else:
             found |= uris_in(each)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cloudide.languages.answers import Shift
+from cloudide.languages.answers import Shift, related_inside
 from cloudide.languages.synchronization import Synchronization
 from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
@@ -22,6 +22,8 @@ FILE_BYTES, ALL_BYTES = 2 * 1024 * 1024, 32 * 1024 * 1024  # more is not kept
 PULL_SECONDS = 0.25  # after the last change
 RETRY_SECONDS = 1.0  # after a server had something better to do
 MOVE_SECONDS = 0.5  # after which diagnostics that moved with the text are sent once more
+
+_NONSENSE = (Malformed, AttributeError, KeyError, TypeError, ValueError, RecursionError)
 
 Json = dict[str, Any]
 
@@ -171,6 +173,8 @@ class Diagnostics:
     # ── what is kept ────────────────────────────────────────────────────────────────────────────
 
     def _keep(self, source: dict[str, _Kept], path: str, items: bytes, stamp: int) -> None:
+        if b'"relatedInformation"' in items:
+            items = self._related_inside(items)
         if items.strip() == b"[]":
             if not self._drop(source, path):
                 return
@@ -181,6 +185,12 @@ class Diagnostics:
             source[path] = _Kept(items, stamp)
             self._size += len(items)
         self._told(path)
+
+    def _related_inside(self, items: bytes) -> bytes:
+        try:
+            return jsonrpc.dumps(related_inside(jsonrpc.loads(items), self._root))
+        except _NONSENSE:
+            return b"[]"
 
     def _drop(self, source: dict[str, _Kept], path: str) -> bool:
         """Forget those of a file; whether there were any."""
@@ -202,7 +212,7 @@ class Diagnostics:
         try:
             items = shift.body(jsonrpc.loads(kept.items), self._root.uri_of(path))
             moved = jsonrpc.dumps(items)
-        except (Malformed, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        except _NONSENSE:
             moved = b"[]"
         self._size += len(moved) - len(kept.items)
         kept.items = moved

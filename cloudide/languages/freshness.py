@@ -3,7 +3,7 @@ refused, by what the request is for."""
 
 from __future__ import annotations
 
-from cloudide.languages.answers import Shift, inside, uris_in
+from cloudide.languages.answers import Shift, edited_outside, inside, uris_in
 from cloudide.languages.documents import Stamps
 from cloudide.languages.editors import Answer
 from cloudide.languages.methods import COUNTED, PLACES, WRITING
@@ -13,6 +13,9 @@ from cloudide.languages.tokens import FULL, SemanticTokens
 from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL, ErrorCode
+
+ACTIONS = "textDocument/codeAction"
+EDITING = {ACTIONS, "codeAction/resolve", "textDocument/rename"}  # other files than the one asked
 
 
 class Freshness:
@@ -47,9 +50,18 @@ class Freshness:
             return None if (whole is None or own_moved) and request.again else Answer(whole or NULL)
         if method in COUNTED and own_moved and request.again:
             return None
-        if method not in PLACES and not (moved and result != NULL):
+        if method not in PLACES | EDITING and not (moved and result != NULL):
             return Answer(result)
         value = jsonrpc.loads(result)
+        if method == ACTIONS:
+            value = [
+                each for each in value or [] if not edited_outside(each.get("edit"), self._root)
+            ]
+        elif method in EDITING and (uri := edited_outside(value, self._root)):
+            return Answer.failure(
+                ErrorCode.REQUEST_FAILED,
+                f"The language server would change {uri}, which is no file of this workspace.",
+            )
         changes_of = self._documents.changes_since(request.stamp)
         if moved and method in WRITING:
             if own_moved or any(changes_of(uri) for uri in uris_in(value)):

@@ -528,6 +528,49 @@ async def test_addresses_outside_the_workspace_are_refused_both_ways() -> None:
     outside = {"uri": "file:///usr/lib/x.py", "range": span(0, 0, 1)}
     server.answer(server.asked("textDocument/definition"), [outside, inside])
     assert ada.answers["d"]["result"] == [inside]
+    # Nor is anything outside changed, or named beside a problem.
+    edits: tuple[Json, ...] = (
+        {"changes": {"file:///etc/passwd": []}},
+        {"documentChanges": [{"kind": "rename", "oldUri": uri("a.py"), "newUri": "file:///x"}]},
+        {"documentChanges": [{"textDocument": {"uri": "file:///x", "version": 1}, "edits": []}]},
+    )
+    for id, edit in enumerate(edits):
+        await ada.at("textDocument/rename", "a.py", 0, 0, id=f"r{id}", newName="n")
+        server.answer(server.asked("textDocument/rename"), edit)
+        assert "no file of this workspace" in ada.answers[f"r{id}"]["error"]["message"]
+        place = {"textDocument": {"uri": uri("a.py")}, "range": span(0, 0, 1)}
+        await ada.request("textDocument/codeAction", {**place, "context": {}}, id=f"c{id}")
+        fine = {"title": "fine", "edit": {"changes": {uri("b.py"): []}}}
+        offered = [{"title": "bad", "edit": edit}, fine, {"title": "command", "command": "do.it"}]
+        server.answer(server.asked("textDocument/codeAction"), offered)
+        titles = [each["title"] for each in ada.answers[f"c{id}"]["result"]]
+        assert titles == ["fine", "command"]
+    related = [{"location": each, "message": "here"} for each in (outside, inside)]
+    found = [{**problem(0, 0, 1), "relatedInformation": related}]
+    server.notify("textDocument/publishDiagnostics", {"uri": uri("a.py"), "diagnostics": found})
+    (shown,) = ada.diagnostics("a.py")["diagnostics"]
+    assert [each["location"] for each in shown["relatedInformation"]] == [inside]
+
+
+async def test_ids_of_odd_types() -> None:
+    world = World(a="x\n")
+    server = world.server()
+    ada = await world.editor()
+    hover = {"textDocument": {"uri": uri("a.py")}, "position": {"line": 0, "character": 0}}
+    odd: tuple[Any, ...] = (1.5, True, None, [], [1], {}, {"id": 1}, "x" * 2000, "\ud800")
+    for id in odd:
+        await ada.say({"id": id, "method": HOVER, "params": hover})
+        assert ada.answers.pop(None)["error"]["code"] == -32600, id
+        await ada.notify("$/cancelRequest", {"id": id})
+        server.say({"id": id, "result": 1})
+        server.say({"id": id, "method": "workspace/configuration", "params": {"items": []}})
+    assert server.count(HOVER) == 0
+    for id in (0, -1, 2**53, 2**70, "", "\u00e9", "1"):
+        await ada.request(HOVER, hover, id)
+        server.answer(server.asked(HOVER), "text")
+        assert ada.answers[id]["result"] == "text"
+        answer = server.ask(id, "workspace/configuration", {"items": [{}]})
+        assert answer["result"] == [{}]
 
 
 async def test_unknown_members_and_methods_pass_through() -> None:
