@@ -143,6 +143,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     async def forget(workspace: str) -> None:
         visibilities.forget(workspace)
         languages.forget(workspace)
+        git.forget(workspace)
         await rooms.forget(workspace)
 
     supervisor.after_delete = forget
@@ -173,6 +174,10 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await stack.enter_async_context(terminals)
         await stack.enter_async_context(languages)
         await stack.enter_async_context(tasks)
+        git.actions.on_change = lambda workspace, view: feed.publish(
+            "git_action", workspace, {"action": msgspec.to_builtins(view)}
+        )
+        await stack.enter_async_context(git)
         await stack.enter_async_context(supervisor)
         activity.on_stop = lambda workspace: audit.append(
             "workspace.stop", workspace=workspace, detail={"by": "idle"}

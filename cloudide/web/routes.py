@@ -22,6 +22,7 @@ from cloudide.web import (
     event_stream,
     events,
     files,
+    git,
     git_credentials,
     health,
     history,
@@ -200,6 +201,11 @@ ENDPOINTS = [
     Endpoint("GET", f"{WORKSPACE}/task-runs", READ, tasks.show_runs),
     Endpoint("GET", f"{WORKSPACE}/task-runs/{{run}}/output", READ, tasks.show_output),
     Endpoint("DELETE", f"{WORKSPACE}/task-runs/{{run}}", EXECUTE, tasks.stop, "task.stop"),
+    Endpoint("GET", f"{WORKSPACE}/git/actions", READ, git.actions),
+    Endpoint("POST", f"{WORKSPACE}/git/actions", EXECUTE, git.begin, "git.action"),
+    Endpoint(
+        "DELETE", f"{WORKSPACE}/git/actions/{{action}}", EXECUTE, git.cancel, "git.action.cancel"
+    ),
     Endpoint("GET", f"{WORKSPACE}/languages", READ, languages.show_all),
     Endpoint("GET", f"{WORKSPACE}/languages/{{server}}/log", READ, languages.show_log),
     Endpoint(

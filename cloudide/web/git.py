@@ -1,0 +1,106 @@
+"""`/api/v1/workspaces/{id}/git`: Git of a workspace, with the caller's own hands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cloudide.git.actions import Kind, Order, State, View
+from cloudide.identity.permissions import Grant, Person
+from cloudide.web.access import Caller
+from cloudide.web.bodies import json_body, json_response
+from cloudide.web.files import clean_path
+from cloudide.web.openapi import describe
+from cloudide.web.services import services
+
+
+class NewAction(msgspec.Struct):
+    """What to do with the repository in the folder `directory` of the workspace.
+
+    `url` is the address of `remote` as you saw it; the action fails if it is another by now. A push
+    sets `branch` to `commit` there, and nothing else; `force`: also where that loses commits,
+    unless somebody has pushed since the last fetch.
+    """
+
+    kind: Kind
+    remote: str
+    url: str
+    branch: str = ""
+    commit: str = ""
+    directory: str = ""
+    force: bool = False
+
+
+class ActionView(msgspec.Struct):
+    """`lines`: the end of what Git printed, a line of progress for each kind of it."""
+
+    id: str
+    kind: Kind
+    person: Person
+    repository: str
+    state: State
+    started_at: datetime
+    lines: list[str]
+    error: str
+
+
+class ActionList(msgspec.Struct):
+    actions: list[ActionView]
+
+
+@describe(tag="git", HTTP_200=ActionList)
+async def actions(request: Request) -> Response:
+    """Fetches, pulls and pushes that run, and the last ones that ran."""
+    grant: Grant = request.state.grant
+    found = services(request).git.actions.list(grant.workspace)
+    return json_response(ActionList([_view(each) for each in found]))
+
+
+@describe(tag="git", body=NewAction, HTTP_202=ActionView)
+async def begin(request: Request) -> Response:
+    """Fetch, pull or push in your name.
+
+    Your Git credentials are used by the server, if any fit, and only when you are signed in
+    yourself: by an API token a repository is reached as by anybody.
+    """
+    body = await json_body(request, NewAction)
+    grant: Grant = request.state.grant
+    caller: Caller = request.state.caller
+    order = Order(
+        kind=body.kind,
+        directory=clean_path(body.directory),
+        remote=body.remote,
+        url=body.url,
+        branch=body.branch,
+        commit=body.commit,
+        force=body.force,
+    )
+    request.state.audit |= {"kind": body.kind, "repository": body.url, "branch": body.branch}
+    view = services(request).git.actions.begin(
+        grant.workspace, grant.person, order, signs_in=bool(caller.session)
+    )
+    return json_response(_view(view), 202)
+
+
+@describe(tag="git", HTTP_200=ActionView)
+async def cancel(request: Request) -> Response:
+    """End one that runs; what Git has done until then stays."""
+    grant: Grant = request.state.grant
+    view = services(request).git.actions.cancel(grant.workspace, request.path_params["action"])
+    return json_response(_view(view))
+
+
+def _view(view: View) -> ActionView:
+    return ActionView(
+        view.id,
+        view.kind,
+        view.person,
+        view.repository,
+        view.state,
+        datetime.fromtimestamp(view.started_at, UTC),
+        view.lines,
+        view.error,
+    )
