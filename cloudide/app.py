@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from cloudide.agents.hub import Agents
+from cloudide.collab.attribution import Attribution
 from cloudide.collab.history import History
 from cloudide.collab.journal import Journal
 from cloudide.collab.rooms import Rooms
@@ -160,7 +161,19 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await accounts.start()
         audit = await Audit.start(database, settings.data_dir)
         await visibilities.start()
-        git = Git(agents, database, sealing, settings, trust(settings.ca_bundle), audit.append)
+        git = Git(
+            agents,
+            database,
+            sealing,
+            settings,
+            trust(settings.ca_bundle),
+            wrote=Attribution(journal, settings.editable_limit),
+            record=audit.append,
+            person_of=accounts.get,
+            typist=terminals.typist,
+            owner=lambda workspace: supervisor.view(workspace)["owner"],
+        )
+        terminals.on_typist = git.questions.typing
         supervisor.cloning = lambda workspace: git.errands.cloning(
             workspace.id, Person(workspace.owner, workspace.owner_name, ""), workspace.git_url
         )

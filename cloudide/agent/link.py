@@ -148,6 +148,7 @@ class Link:
         )
         await socket.send(_encoder.encode(hello))
         self._watch()
+        self.workspace.questions.connected = True
         room = asyncio.Semaphore(CALLS_LIMIT)
         answers: set[asyncio.Task[None]] = set()
         events = asyncio.create_task(self._events.send(socket))
@@ -169,6 +170,7 @@ class Link:
             events.cancel()
             ports.cancel()
             self.workspace.outlets.close_all()
+            self.workspace.questions.cut()
             await asyncio.gather(events, ports, return_exceptions=True)
 
     async def _answer(self, socket: ClientConnection, call: Call, room: asyncio.Semaphore) -> None:
@@ -231,6 +233,7 @@ class _Events:
         self._overflow = False
         self._terminals: dict[str, Event] = {}
         self._ports: protocol.PortsChanged | None = None
+        self._asked: dict[str, Event] = {}
         self._wake = asyncio.Event()
         self._connected = False
 
@@ -247,6 +250,12 @@ class _Events:
                 self._terminals[terminal_id] = event
             case protocol.PortsChanged():
                 self._ports = event
+            case protocol.Asked():
+                self._asked[event.id] = event
+            case protocol.Withdrawn(id):
+                # Nobody was told of it yet, or is to be told that it is over.
+                if self._asked.pop(id, None) is None:
+                    self._asked[id] = event
         self._wake.set()
 
     async def send(self, socket: ClientConnection) -> None:
@@ -256,6 +265,7 @@ class _Events:
         """
         self._terminals.clear()
         self._ports = None
+        self._asked.clear()
         self._connected = True
         try:
             while True:
@@ -270,7 +280,8 @@ class _Events:
             self._connected = False
 
     def _take(self) -> list[Event]:
-        events: list[Event] = [*self._terminals.values()]
+        events: list[Event] = [*self._asked.values(), *self._terminals.values()]
+        self._asked.clear()
         self._terminals.clear()
         if self._ports is not None:
             events.append(self._ports)

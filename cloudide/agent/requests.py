@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
@@ -19,11 +19,15 @@ from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused, refusal
 from cloudide.agent.outlets import Outlets, relay
 from cloudide.agent.ports import Ports
+from cloudide.agent.questions import Questions
 from cloudide.agent.terminals import Terminals
 from cloudide.agent.transfers import Source, Threads, receive_archive, receive_file
 from cloudide.agent.user import User
 from cloudide.protocol import agent as protocol
 from cloudide.protocol.agent import Done, Request
+
+if TYPE_CHECKING:
+    from cloudide.agent.git_environment import GitEnvironment
 
 THREADS = 4  # file operations at one time
 WRITTEN = 1024  # paths that are known to have been written lately
@@ -35,6 +39,8 @@ Event = (
     | protocol.TerminalChanged
     | protocol.TerminalRemoved
     | protocol.PortsChanged
+    | protocol.Asked
+    | protocol.Withdrawn
 )
 
 log = logging.getLogger("cloudide.agent")
@@ -45,16 +51,21 @@ class Workspace:
 
     def __init__(self, root: Path, on_event: Callable[[Event], None]) -> None:
         self.root = Root(root)
+        self._on_event = on_event
         self.user = User(str(self.root.path))
         self.threads = Threads(THREADS)
         self.terminals = Terminals(
             self.root,
             self.user,
             lambda info: on_event(protocol.TerminalChanged(info)),
-            lambda terminal_id: on_event(protocol.TerminalRemoved(terminal_id)),
+            self._terminal_removed,
+            lambda id: self.git.of_terminal(id) if self.git is not None else {},
         )
         self.ports = Ports(lambda ports: on_event(protocol.PortsChanged(ports)))
         self.outlets = Outlets()
+        self.questions = Questions(on_event)
+        self.git: GitEnvironment | None = None
+        self._preparing = asyncio.Lock()
         self._streams: set[asyncio.Task[None]] = set()
         self._written: dict[str, None] = {}  # the last one at the end
 
@@ -73,6 +84,9 @@ class Workspace:
         for task in self._streams:
             task.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
+        self.questions.close()
+        if self.git is not None:
+            self.git.close()
 
     async def answer(self, request: Request, dial: Dial, dial_tunnel: DialTunnel) -> msgspec.Struct:
         """Carry out one request; `dial` opens the stream of an id, `dial_tunnel` that of a tunnel.
@@ -117,6 +131,7 @@ class Workspace:
             case protocol.Delete(path, recursive):
                 await run(files.delete, root, path, recursive)
             case protocol.CreateTerminal():
+                await self._prepare_git()
                 return self.terminals.create(request)
             case protocol.ListTerminals():
                 return protocol.Terminals(self.terminals.list())
@@ -132,6 +147,7 @@ class Workspace:
                 terminal = self.terminals.get(terminal_id)
                 self._serve(terminal.attach(await dial(stream)))
             case protocol.Execute():
+                await self._prepare_git()
                 await self._execute(request, dial)
             case protocol.Tunnel():
                 await self._tunnel(request, dial_tunnel)
@@ -141,7 +157,14 @@ class Workspace:
                 await self._accept(stream, outlet, dial)
             case protocol.CloseOutlet(outlet):
                 self.outlets.close(outlet)
+            case protocol.AnswerAsked(id, answer):
+                self.questions.answer(id, answer)
+            case protocol.KnowTypist():
+                await self._prepare_git()
+                if self.git is not None:
+                    self.git.know_typist(request)
             case protocol.RunTask():
+                await self._prepare_git()
                 await self._run_task(request, dial)
             case protocol.RunLanguageServer():
                 await self._run_language_server(request, dial)
@@ -186,6 +209,21 @@ class Workspace:
             program.close()
             raise
         self._serve(tunnels.Tunnel(server, program).serve())
+
+    def _terminal_removed(self, terminal_id: str) -> None:
+        if self.git is not None:
+            self.git.forget_terminal(terminal_id)
+        self._on_event(protocol.TerminalRemoved(terminal_id))
+
+    async def _prepare_git(self) -> None:
+        """Before the first program: what its Git is to find has to be there."""
+        async with self._preparing:
+            if self.git is None:
+                from cloudide.agent.git_environment import GitEnvironment
+
+                self.git = GitEnvironment(self.user, str(self.root.path))
+                if self.git.socket:
+                    await self.questions.listen(self.git.socket)
 
     async def _accept(self, stream: str, outlet: str, dial: Dial) -> None:
         connection = await self.outlets.accept(outlet)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from cloudide.agent.beneath import Root
 from cloudide.agent.failures import Refused
@@ -21,16 +23,21 @@ class Terminals:
         user: User,
         on_change: Callable[[TerminalInfo], None],
         on_remove: Callable[[str], None],
+        environment: Callable[[str], Mapping[str, str]] = lambda id: {},
     ) -> None:
+        """`environment` gives what the programs of one terminal get besides."""
         self._root = root
         self._user = user
         self._on_change = on_change
         self._on_remove = on_remove
+        self._environment = environment
         self._terminals: dict[str, Terminal] = {}
 
     def create(self, request: CreateTerminal) -> TerminalInfo:
         if request.id in self._terminals:
             raise Refused("exists", "There is a terminal of that id already.")
+        environment = {**self._environment(request.id), **request.env}
+        request = msgspec.structs.replace(request, env=environment)
         terminal = Terminal(self._root, self._user, request, self._changed)
         self._terminals[request.id] = terminal
         return terminal.info

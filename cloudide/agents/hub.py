@@ -31,6 +31,7 @@ from cloudide.protocol.agent import (
     STREAM_FRAME_LIMIT,
     STREAM_PATH,
     TUNNEL_SOCKET_NAME,
+    Asked,
     FilesChanged,
     Hello,
     Port,
@@ -38,6 +39,7 @@ from cloudide.protocol.agent import (
     TerminalChanged,
     TerminalInfo,
     TerminalRemoved,
+    Withdrawn,
 )
 
 HELLO_TIMEOUT = 10.0  # seconds
@@ -66,6 +68,10 @@ class Listener:
 
     def ports_changed(self, workspace_id: str, ports: list[Port]) -> None:
         """All that listen now; what listened at first is in the agent's hello."""
+
+    def asked(self, workspace_id: str, asked: Asked) -> None: ...
+
+    def withdrawn(self, workspace_id: str, question_id: str) -> None: ...
 
 
 class Agents:
@@ -310,6 +316,10 @@ class _Door:
                 self._hub.notify(lambda each: each.terminal_removed(self.workspace_id, terminal_id))
             case PortsChanged(ports):
                 self._hub.notify(lambda each: each.ports_changed(self.workspace_id, ports))
+            case Asked():
+                self._hub.notify(lambda each: each.asked(self.workspace_id, event))
+            case Withdrawn(question_id):
+                self._hub.notify(lambda each: each.withdrawn(self.workspace_id, question_id))
 
 
 def _socket_of(door: _Door) -> type[ServerConnection]:

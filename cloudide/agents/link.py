@@ -64,6 +64,8 @@ Event = (
     | protocol.TerminalChanged
     | protocol.TerminalRemoved
     | protocol.PortsChanged
+    | protocol.Asked
+    | protocol.Withdrawn
 )
 
 

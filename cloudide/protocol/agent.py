@@ -9,6 +9,7 @@ container, sends its token (a file in the same directory) as `Authorization: Bea
     agent  → server   reply {id, result | error}  exactly one for each call, in any order
     agent  → server   files_changed, terminal_changed, terminal_removed    whenever they happen
     agent  → server   ports_changed               all ports, whenever one opens or closes
+    agent  → server   asked, withdrawn            what a program asks (`questions`)
 
 `result` is the request's own result type (`RESULTS`), so that a reply is decoded once, by
 whoever asked.
@@ -53,6 +54,7 @@ from typing import Literal
 import msgspec
 
 from cloudide.protocol.outlets import AcceptOutlet, CloseOutlet, OpenOutlet, Outlet
+from cloudide.protocol.questions import AnswerAsked, Asked, KnowTypist, Withdrawn
 
 PROTOCOL_VERSION = 4
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
@@ -525,6 +527,8 @@ RESULTS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     OpenOutlet: Outlet,
     AcceptOutlet: Done,
     CloseOutlet: Done,
+    AnswerAsked: Done,
+    KnowTypist: Done,
 }
 
 Request = (
@@ -555,6 +559,8 @@ Request = (
     | OpenOutlet
     | AcceptOutlet
     | CloseOutlet
+    | AnswerAsked
+    | KnowTypist
 )
 
 
@@ -608,7 +614,16 @@ class PortsChanged(Message, frozen=True, tag="ports_changed"):
     ports: list[Port]
 
 
-AgentMessage = Hello | Reply | FilesChanged | TerminalChanged | TerminalRemoved | PortsChanged
+AgentMessage = (
+    Hello
+    | Reply
+    | FilesChanged
+    | TerminalChanged
+    | TerminalRemoved
+    | PortsChanged
+    | Asked
+    | Withdrawn
+)
 
 
 # ── stream control messages (JSON text frames) ──────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -53,6 +53,8 @@ class Terminal:
         self.on_empty: Callable[[], None] = lambda: None
         self.on_change: Callable[[], None] = lambda: None
         self.on_ended: Callable[[], None] = lambda: None
+        # Awaited before what somebody else types goes on.
+        self.on_typist: Callable[[Person], Awaitable[None]] = _nothing
         self._agents = agents
         self._sealed = sealed
         self._stream: Stream | None = None
@@ -157,7 +159,8 @@ class Terminal:
                     return
                 data = allowed
             self._last = viewer
-            self._note(viewer.grant.person)
+            if self._note(viewer.grant.person):
+                await self.on_typist(viewer.grant.person)
         await self._attached.wait()
         if self._stream is not None and self.info.exit is None:
             # When the stream has ended, `run` hears of it too, and says why.
@@ -177,15 +180,18 @@ class Terminal:
     def _may_type(self, viewer: Viewer) -> bool:
         return viewer.may_type and (self.record.mode != "owner" or self._owns(viewer))
 
-    def _note(self, person: Person) -> None:
+    def _note(self, person: Person) -> bool:
+        """Remember who typed; whether that is somebody else than before."""
         now = time.time()
-        if self.record.note(person, now):
+        changed = self.record.note(person, now)
+        if changed:
             self.on_change()
         self._typed.set()
         if now - self._told.get(person.id, 0.0) >= TYPED_INTERVAL:
             self._told = {id: at for id, at in self._told.items() if now - at < TYPED_INTERVAL}
             self._told[person.id] = now
             self._tell({"type": "typed", "person": person})
+        return changed
 
     def _tell_typing(self, viewer: Viewer) -> None:
         viewer.writable = self._may_type(viewer)
@@ -327,3 +333,7 @@ class Terminal:
             except CloudIDEError:
                 return
             await asyncio.sleep(KEEP_INTERVAL)
+
+
+async def _nothing(_: Person) -> None:
+    return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from cloudide.agents.hub import Agents, Listener
 from cloudide.agents.link import Agent
 from cloudide.channel import Channel
 from cloudide.errors import Denied, NotFound, TooMany
-from cloudide.identity.permissions import Action, Grant
+from cloudide.identity.permissions import Action, Grant, Person
 from cloudide.protocol.agent import CreateTerminal, TerminalInfo
 from cloudide.protocol.terminal import TypingMode
 from cloudide.settings import Settings
@@ -54,6 +54,8 @@ class Terminals(Listener):
     def __init__(self, agents: Agents, settings: Settings, key: bytes) -> None:
         """`key` seals what agents keep for us; it stays the same over restarts."""
         self.on_change: Callable[[str], None] = lambda workspace: None
+        # Awaited before what somebody types goes on, when it was another person before.
+        self.on_typist: Callable[[str, str, Person], Awaitable[None]] = _nothing
         self._agents = agents
         self._scrollback = settings.terminal_scrollback
         self._recording_limit = settings.terminal_recording
@@ -116,6 +118,7 @@ class Terminals(Listener):
         if given is not None and given.own:
             record.mode = "owner"
         try:
+            await self.on_typist(workspace, id, grant.person)
             info = await self._agents.agent(workspace).create_terminal(
                 CreateTerminal(
                     id,
@@ -234,6 +237,16 @@ class Terminals(Listener):
         """Whether the agent has said which terminals there are."""
         return workspace in self._infos
 
+    def typist(self, workspace: str, id: str) -> Person | None:
+        """Who typed in a terminal last, or else opened it."""
+        record = self._records.get((workspace, id))
+        if record is None:
+            info = self._infos.get(workspace, {}).get(id)
+            if info is None:
+                return None
+            record = self._record(workspace, info)
+        return record.typed[0].person if record.typed else record.owner
+
     def list(self, workspace: str) -> list[dict[str, Any]]:
         return [self.view(workspace, info) for info in self._infos.get(workspace, {}).values()]
 
@@ -272,6 +285,7 @@ class Terminals(Listener):
             lambda: self._seal.close(workspace, info.id, record),
         )
         terminal.on_change = lambda: self.on_change(workspace)
+        terminal.on_typist = lambda person: self.on_typist(workspace, info.id, person)
         terminal.on_empty = lambda: self._empty(key)
         terminal.on_ended = lambda: self._detached(key, terminal)
         self._attached[key] = terminal
@@ -378,3 +392,7 @@ class Terminals(Listener):
         self._records.pop(key, None)
         if recording := self._recordings.pop(key, None):
             recording.end()
+
+
+async def _nothing(_workspace: str, _terminal: str, _person: Person) -> None:
+    return None

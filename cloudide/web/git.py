@@ -93,6 +93,63 @@ async def cancel(request: Request) -> Response:
     return json_response(_view(view))
 
 
+class SignatureView(msgspec.Struct):
+    name: str
+    email: str
+
+
+class CoAuthorsView(msgspec.Struct):
+    """Those whose edits are staged, you left out."""
+
+    co_authors: list[SignatureView]
+
+
+class NewCommit(msgspec.Struct):
+    """A commit of what is staged. `amend`: in place of the last one; "" keeps its message."""
+
+    message: str
+    directory: str = ""
+    amend: bool = False
+
+
+class CommitView(msgspec.Struct):
+    id: str
+    message: str
+
+
+@describe(tag="git", HTTP_200=CoAuthorsView)
+async def co_authors(request: Request) -> Response:
+    """Who besides you typed what is staged in the repository in `directory`.
+
+    `amend=true`: as part of the last commit. They are named in the commit's message.
+    """
+    grant: Grant = request.state.grant
+    query = request.query_params
+    found = await services(request).git.commits.co_authors(
+        grant.workspace,
+        grant.person,
+        clean_path(query.get("directory", "")),
+        amend=query.get("amend") == "true",
+    )
+    return json_response(CoAuthorsView([SignatureView(each.name, each.email) for each in found]))
+
+
+@describe(tag="git", body=NewCommit, HTTP_201=CommitView)
+async def commit(request: Request) -> Response:
+    """Commit what is staged, in your name; those who typed it with you are co-authors."""
+    body = await json_body(request, NewCommit)
+    grant: Grant = request.state.grant
+    made = await services(request).git.commits.commit(
+        grant.workspace,
+        grant.person,
+        clean_path(body.directory),
+        body.message,
+        amend=body.amend,
+    )
+    request.state.audit |= {"commit": made.id}
+    return json_response(CommitView(made.id, made.message), 201)
+
+
 def _view(view: View) -> ActionView:
     return ActionView(
         view.id,

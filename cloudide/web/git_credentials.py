@@ -1,4 +1,4 @@
-"""`/api/v1/git-credentials`: what somebody signs in to Git hosts with."""
+"""`/api/v1/git-credentials`, `git-profile`: how somebody signs in to Git hosts, and commits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudide.git.credentials import Credential
+from cloudide.git.profiles import Profile
 from cloudide.web.access import Caller
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
@@ -71,6 +72,43 @@ async def delete(request: Request) -> Response:
     )
     request.state.audit |= {"credential": gone.id, "host": gone.host, "path": gone.path}
     return no_content()
+
+
+class ProfileView(msgspec.Struct):
+    """`email` is what your commits carry; "": an address that reaches nobody, as `signed` shows.
+
+    `dotfiles`: the address of a repository that your new workspaces are set up with, or "".
+    """
+
+    email: str
+    dotfiles: str
+    signed: str
+
+
+class NewProfile(msgspec.Struct):
+    email: str
+    dotfiles: str = ""
+
+
+@describe(tag="account", HTTP_200=ProfileView)
+async def show_profile(request: Request) -> Response:
+    """How you sign your commits."""
+    caller: Caller = request.state.caller
+    return await _profile(request, await services(request).git.profiles.get(caller.user.id))
+
+
+@describe(tag="account", body=NewProfile, HTTP_200=ProfileView)
+async def set_profile(request: Request) -> Response:
+    body = await json_body(request, NewProfile)
+    caller: Caller = request.state.caller
+    profiles = services(request).git.profiles
+    return await _profile(request, await profiles.set(caller.user.id, body.email, body.dotfiles))
+
+
+async def _profile(request: Request, profile: Profile) -> Response:
+    caller: Caller = request.state.caller
+    signed = await services(request).git.profiles.signature(caller.user.person)
+    return json_response(ProfileView(profile.email, profile.dotfiles, str(signed)))
 
 
 def _view(credential: Credential) -> CredentialView:

@@ -112,6 +112,10 @@ ENDPOINTS = [
     Endpoint("GET", f"{API}/tokens", IN_PERSON, account.tokens),
     Endpoint("POST", f"{API}/tokens", IN_PERSON, account.create_token, "token.create"),
     Endpoint("DELETE", f"{API}/tokens/{{token}}", IN_PERSON, account.revoke_token, "token.revoke"),
+    Endpoint("GET", f"{API}/git-profile", IN_PERSON, git_credentials.show_profile),
+    Endpoint(
+        "PUT", f"{API}/git-profile", IN_PERSON, git_credentials.set_profile, "git.profile.change"
+    ),
     Endpoint("GET", f"{API}/git-credentials", IN_PERSON, git_credentials.show_all),
     Endpoint(
         "POST", f"{API}/git-credentials", IN_PERSON, git_credentials.add, "git.credential.add"
@@ -206,6 +210,8 @@ ENDPOINTS = [
     Endpoint(
         "DELETE", f"{WORKSPACE}/git/actions/{{action}}", EXECUTE, git.cancel, "git.action.cancel"
     ),
+    Endpoint("GET", f"{WORKSPACE}/git/co-authors", READ, git.co_authors),
+    Endpoint("POST", f"{WORKSPACE}/git/commits", EXECUTE, git.commit, "git.commit"),
     Endpoint("GET", f"{WORKSPACE}/languages", READ, languages.show_all),
     Endpoint("GET", f"{WORKSPACE}/languages/{{server}}/log", READ, languages.show_log),
     Endpoint(

@@ -53,6 +53,13 @@ export interface LinkedIdentity {
   used_at: string;
 }
 
+/** `email` '': an address that reaches nobody, as `signed` shows. */
+export interface GitProfile {
+  email: string;
+  dotfiles: string;
+  signed: string;
+}
+
 /** `path` '': any repository of the host. */
 export interface GitCredential {
   id: string;
