@@ -39,6 +39,8 @@ from cloudide.languages.uris import Root
 from cloudide.protocol import jsonrpc
 from cloudide.protocol.jsonrpc import NULL, ErrorCode, Id, Malformed, Message
 
+CREATED, CHANGED, DELETED = 1, 2, 3  # FileChangeType
+FILES = 10_000  # changed ones that a server has not been told of
 REQUESTS = 1000  # that a server has not answered, at one time
 INITIALIZE_SECONDS = 60.0
 SHUTDOWN_SECONDS = 5.0
@@ -111,6 +113,7 @@ class Multiplexer:
         )
         self._inquiries.on_pull = self._pull_soon
         self._shown_at = 0.0
+        self._files: dict[str, int] = {}  # that changed on the disk, by path
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────
 
@@ -293,13 +296,30 @@ class Multiplexer:
             self._documents.saved(path)
 
     def files_changed(self, changes: list[tuple[str, int]]) -> None:
-        """Files changed on the disk: their paths, and LSP's `FileChangeType` of each."""
-        if changes and WATCHED_FILES in self._registrations.methods:
-            events = [{"uri": self._root.uri_of(path), "type": kind} for path, kind in changes]
+        """Files changed on the disk: their paths, and LSP's `FileChangeType` of each.
+
+        While the server takes nothing they gather, one change of each file.
+        """
+        if WATCHED_FILES not in self._registrations.methods:
+            return
+        for path, kind in changes:
+            before = self._files.pop(path, None)
+            self._files[path] = CHANGED if (before, kind) == (DELETED, CREATED) else kind
+            if len(self._files) > FILES:
+                del self._files[next(iter(self._files))]
+        self._tell_files()
+
+    def _tell_files(self) -> None:
+        if self._files and not self._process.full:
+            files, self._files = self._files, {}
+            events = [
+                {"uri": self._root.uri_of(path), "type": kind} for path, kind in files.items()
+            ]
             self._notify(WATCHED_FILES, {"changes": events})
 
     def drained(self) -> None:
         """The process takes messages again."""
+        self._tell_files()
         for document in self._documents.documents.values():
             if self._process.full:
                 return

@@ -326,6 +326,31 @@ async def test_while_a_server_reads_nothing_changes_gather() -> None:
     assert server.told("textDocument/didChange")[-1]["contentChanges"] == [{"text": "x" * 2050}]
 
 
+async def test_a_server_that_watches_files_is_told_of_each_change() -> None:
+    world = World()
+    server = world.server()
+    await world.editor()
+    watched = "workspace/didChangeWatchedFiles"
+    server.core.files_changed([("a.py", 1)])
+    assert server.count(watched) == 0  # it does not want to know
+    server.ask(1, "client/registerCapability", {"registrations": [{"id": "w", "method": watched}]})
+    server.core.files_changed([("a b.py", 1)])
+    assert server.told(watched) == [{"changes": [{"uri": uri("a b.py"), "type": 1}]}]
+    server.full = True
+    for kind in (1, 2, 3):
+        server.core.files_changed([("gone.py", kind)])
+    server.core.files_changed([("back.py", 3)])
+    server.core.files_changed([("back.py", 1)])
+    assert server.count(watched) == 1
+    server.full = False
+    server.core.drained()
+    assert server.told(watched)[1:] == [
+        {"changes": [{"uri": uri("gone.py"), "type": 3}, {"uri": uri("back.py"), "type": 2}]}
+    ]
+    server.core.drained()
+    assert server.count(watched) == 2
+
+
 async def test_versions_in_diagnostics_and_edits_are_the_editors_own() -> None:
     world = World(a="name\n")
     server = world.server()
