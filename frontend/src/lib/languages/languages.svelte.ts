@@ -29,6 +29,7 @@ export interface Found {
 const CONFIGURATION = 'cloudide.toml';
 const OPEN_TIME = 15_000; // ms for a tab to show its text
 const AUTHORS_PAUSE = 5000; // ms between two looks at who wrote a file
+const LOOK_AGAIN = 30_000; // ms between two looks for a server that a file has not
 const TEXTS = 30; // files that are read to show lines of a list of places
 const NOBODY = new Set(['disk', '']); // as authors
 const CAPABILITIES = {
@@ -83,6 +84,7 @@ export class Languages {
   #extensions: Record<string, string> = {};
   readonly #connections = new Map<string, LanguageConnection>();
   readonly #asked = new Map<string, number>();
+  #again: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
   constructor(
@@ -95,6 +97,8 @@ export class Languages {
   /** Asks which servers there are, and connects what is open to them. */
   async load(): Promise<void> {
     if (this.state !== 'shown') this.state = 'loading';
+    clearTimeout(this.#again);
+    this.#again = undefined;
     try {
       const answer = await request<LanguagesAnswer>('GET', workspaceUrl(this.workspace, '/languages'));
       if (this.#closed) return;
@@ -120,6 +124,8 @@ export class Languages {
 
   /** The workspace has stopped: nobody answers, and nothing is known to be wrong. */
   rest(): void {
+    clearTimeout(this.#again);
+    this.#again = undefined;
     for (const connection of this.#connections.values()) connection.close();
     this.#connections.clear();
     for (const document of this.documents.list) document.editor?.setLanguages([]);
@@ -185,6 +191,8 @@ export class Languages {
     const connection = this.state === 'shown' ? this.#connectionFor(path) : null;
     if (!connection) {
       editor.setLanguages([]);
+      // Somebody may install one; nothing tells of that.
+      if (this.hintFor(path)) this.#again ??= setTimeout(() => void this.load(), LOOK_AGAIN);
       return;
     }
     const uri = uriOf(this.#root, path);
