@@ -18,7 +18,7 @@ from local import ADA, BOB, QUICK, WORKSPACE, Collab, Local, collaborating
 
 from cloudide.errors import NotFound
 from cloudide.identity.permissions import Grant, Person, Role
-from cloudide.languages import servers
+from cloudide.languages import servers, workspace
 from cloudide.languages.languages import Languages
 from cloudide.languages.servers import State
 from cloudide.protocol import sync
@@ -79,6 +79,10 @@ class Editor:
     async def open(self, path: str) -> None:
         item = {"uri": self.world.uri(path), "languageId": "x", "version": 1, "text": ""}
         await self.say({"method": "textDocument/didOpen", "params": {"textDocument": item}})
+
+    async def close(self, path: str) -> None:
+        document = {"textDocument": {"uri": self.world.uri(path)}}
+        await self.say({"method": "textDocument/didClose", "params": document})
 
     async def hash(self, path: str) -> str:
         """The hash of the text that the server has."""
@@ -315,6 +319,29 @@ async def test_it_stops_some_time_after_the_last_editor(tmp_path: Path) -> None:
         assert world.server.memory == 0
         await (await Editor(world).join()).open("a.t")
         assert _runs(world)
+
+
+async def test_a_document_stays_open_for_a_while_after_its_last_editor(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"kept\n"
+    world.collab.write("grace.t", text)
+    editor = await Editor(world).join()
+    of = world.languages._workspaces[WORKSPACE].document
+    documents: list[object] = []
+    for _ in range(2):  # closed and opened again, as when somebody changes tabs
+        await editor.open("grace.t")
+        documents.append(of("grace.t"))
+        await editor.close("grace.t")
+        assert await editor.hash("grace.t") == hash_of(text.decode())
+    assert documents[0] is documents[1]
+    monkeypatch.setattr(workspace, "DOCUMENT_GRACE", 0.01)
+    await editor.open("grace.t")
+    await editor.close("grace.t")
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await editor.hash("grace.t") == hash_of(text.decode()):
+            pass
+    assert of("grace.t") is None
 
 
 async def test_settings_reach_a_server_that_runs(world: World) -> None:
