@@ -52,6 +52,7 @@ from cloudide.terminals.terminals import Terminals
 from cloudide.web import ports
 from cloudide.web.access import Edge
 from cloudide.web.attendance import Attendance
+from cloudide.web.idempotency import Idempotency
 from cloudide.web.live import LiveSockets
 from cloudide.web.openapi import register
 from cloudide.web.preview import Previews
@@ -161,6 +162,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await accounts.start()
         audit = await Audit.start(database, settings.data_dir)
         await visibilities.start()
+        idempotency = Idempotency(database, sealing)
+        await idempotency.start()
         git = Git(
             agents,
             database,
@@ -227,6 +230,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             deliveries=deliveries,
             dispatcher=dispatcher,
             event_log=event_log,
+            idempotency=idempotency,
             secrets=secrets_,
             secret_delivery=delivery,
         )

@@ -371,3 +371,14 @@ secret_uses = Table(
     Column("at", Float, nullable=False),
     Column("count", Integer, nullable=False),
 )
+
+# Requests that may be sent again; see `web.idempotency`. `answer` is sealed, null while under way.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("answer", LargeBinary, nullable=True),
+    Column("created_at", Float, nullable=False, index=True),
+)

@@ -44,6 +44,7 @@ from cloudide.web import (
     workspaces,
 )
 from cloudide.web.access import Access, InPerson, InWorkspace, Public, SignedIn, admit
+from cloudide.web.idempotency import HEADER
 from cloudide.web.openapi import Handler
 from cloudide.web.relays import relay
 from cloudide.web.services import services
@@ -315,12 +316,18 @@ def _route(endpoint: Endpoint) -> Route:
     if isinstance(endpoint.access, InWorkspace) and endpoint.method != "GET":
         kind = activity.OF_ACTION.get(endpoint.access.action)
 
+    repeatable = endpoint.method == "POST" and not isinstance(endpoint.access, Public)
+
     @functools.wraps(endpoint.handler)
     async def guarded(request: Request) -> Response:
         async with audit.recorded(request, endpoint.records):
             await admit(request, endpoint.access)
             if kind is not None:
                 services(request).activity.touch(request.path_params["workspace"], kind)
+            if repeatable and HEADER in request.headers:
+                return await services(request).idempotency.once(
+                    request, request.state.caller.user.id, lambda: endpoint.handler(request)
+                )
             return await endpoint.handler(request)
 
     return Route(endpoint.path, guarded, methods=[endpoint.method])

@@ -32,6 +32,7 @@ from cloudide.settings import Settings
 from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
 from cloudide.web.attendance import Attendance
+from cloudide.web.idempotency import Idempotency
 from cloudide.web.live import LiveSockets
 from cloudide.workspaces.activity import Activity
 from cloudide.workspaces.feed import Feed
@@ -72,6 +73,7 @@ class Services:
     deliveries: Deliveries
     dispatcher: Dispatcher
     event_log: EventLog
+    idempotency: Idempotency
     secrets: Secrets
     secret_delivery: Delivery
 

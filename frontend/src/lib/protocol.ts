@@ -84,6 +84,38 @@ export interface ApiToken {
   token?: string;
 }
 
+/** A workspace whose processes may have a secret: the tasks that are named ("*": all), and programs that ask. */
+export interface SecretReader {
+  workspace: string;
+  tasks: string[];
+  programs: boolean;
+}
+
+/** All of a secret but its value, which never comes out again. */
+export interface Secret {
+  id: string;
+  name: string;
+  description: string;
+  workspace: string;
+  team: string;
+  readers: SecretReader[];
+  latest: number;
+  versions: { version: number; created_at: string; created_by: string; deleted: boolean }[];
+  created_at: string;
+  created_by: string;
+  last_used_at: string | null;
+}
+
+/** The last time that a process had a secret. */
+export interface SecretUse {
+  workspace: string;
+  process: string;
+  version: number;
+  user: string;
+  at: string;
+  count: number;
+}
+
 export interface Image {
   id: string;
   title: string;
