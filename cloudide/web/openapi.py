@@ -62,12 +62,14 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Described(msgspec.Struct, frozen=True):
-    """What is said of a handler. `takes`, `gives`: media types of bodies that are not JSON."""
+    """What is said of a handler. `takes`, `gives`, `refuses`: media types of bodies that
+    are not JSON."""
 
     tag: str
     body: type[Any] | None
     takes: str
     gives: str
+    refuses: str
     query: Mapping[str, Query]
     headers: Mapping[str, str]
     answers: Mapping[int, Any]
@@ -96,6 +98,7 @@ def describe(
     body: type[Any] | None = None,
     takes: str = "",
     gives: str = "",
+    refuses: str = "",
     query: Mapping[str, str | Query] | None = None,
     headers: Mapping[str, str] | None = None,
     paged: bool = False,
@@ -103,7 +106,8 @@ def describe(
 ) -> Callable[[Handler], Handler]:
     """Describe a handler: its body, and for each status (`HTTP_201=…`) the shape of the answer.
 
-    None is an answer without JSON: empty, or of the media type `gives`. `paged` stands for the
+    None is an answer without JSON: empty, or of the media type `gives`. `refuses`: the media type
+    of errors that people see rather than programs. `paged` stands for the
     parameters of `pagination`.
     """
     asked = {
@@ -118,7 +122,9 @@ def describe(
     statuses = {int(_STATUS.fullmatch(name)[1]): each for name, each in answers.items()}  # pyright: ignore[reportOptionalSubscript]
 
     def described(handler: Handler) -> Handler:
-        _described[handler] = Described(tag, body, takes, gives, asked, headers or {}, statuses)
+        _described[handler] = Described(
+            tag, body, takes, gives, refuses, asked, headers or {}, statuses
+        )
         return handler
 
     return described
@@ -170,9 +176,14 @@ def undescribed(endpoints: Iterable[Endpoint]) -> list[str]:
     return [f"{each.method} {each.path}" for each in endpoints if each.handler not in _described]
 
 
+def body_of(endpoint: Endpoint) -> type[Any] | None:
+    """The shape of the JSON body that a route takes, if it takes one."""
+    return _said_of(endpoint).body
+
+
 def _said_of(endpoint: Endpoint) -> Described:
     module = endpoint.handler.__module__.rpartition(".")[2]
-    return _described.get(endpoint.handler) or Described(module, None, "", "", {}, {}, {})
+    return _described.get(endpoint.handler) or Described(module, None, "", "", "", {}, {}, {})
 
 
 def _operation(endpoint: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]:
@@ -231,7 +242,10 @@ def _responses(
         elif said.gives and status not in (204, 303, 304):
             answer["content"] = {said.gives: {"schema": {}}}
         found[str(status)] = answer
-    problem = {"content": {MEDIA_TYPE: {"schema": schemas[Problem]}}}
+    content: dict[str, Any] = {MEDIA_TYPE: {"schema": schemas[Problem]}}
+    if said.refuses:
+        content[said.refuses] = {"schema": {}}
+    problem = {"content": content}
     for status in _refusals(endpoint, said):
         found.setdefault(str(status), {"description": _REASONS[status], **problem})
     found["default"] = {"description": "Any other error", **problem}

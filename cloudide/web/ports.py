@@ -121,7 +121,13 @@ async def ticket(request: Request) -> Response:
     return json_response(Way(url), 201)
 
 
-@describe(tag="ports", query={"path": "where to in the preview"}, gives="text/html", HTTP_303=None)
+@describe(
+    tag="ports",
+    query={"path": "where to in the preview"},
+    gives="text/html",
+    refuses="text/html",
+    HTTP_303=None,
+)
 async def enter(request: Request) -> Response:
     """Send a browser on into a preview; the preview's host sends those here whom it does not know.
 

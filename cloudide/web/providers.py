@@ -112,7 +112,7 @@ async def begin(request: Request) -> Response:
     return response
 
 
-@describe(tag="session", gives="text/html", HTTP_303=None)
+@describe(tag="session", gives="text/html", refuses="text/html", HTTP_303=None)
 async def come_back(request: Request) -> Response:
     """Take a browser back from a provider, and sign it in or link the account."""
     request.state.wants_page = True
