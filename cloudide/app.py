@@ -28,7 +28,9 @@ from cloudide.events.webhooks import Webhooks
 from cloudide.git.git import Git
 from cloudide.git.upstream import trust
 from cloudide.identity.accounts import Accounts
+from cloudide.identity.attempts import Attempts
 from cloudide.identity.audit import Audit
+from cloudide.identity.devices import Devices
 from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
@@ -205,6 +207,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             audit=audit,
             providers=providers,
             identities=Identities(database),
+            devices=Devices(),
+            device_attempts=Attempts(),
             membership=Membership(database, settings.invite_days),
             store=store,
             supervisor=supervisor,

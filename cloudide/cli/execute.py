@@ -37,8 +37,7 @@ def execute(
     *,
     cwd: str,
     environment: Sequence[str],
-    url: str | None,
-    token: str | None,
+    remote: Remote,
 ) -> int:
     """Run a program to its end; returns its exit code, or 128 and the signal that ended it.
 
@@ -52,7 +51,6 @@ def execute(
     argv = [*command[1:]] if command[0] == "--" else [*command]
     if not argv:
         raise InvalidInput("Say what to run, as in: cloudide exec WORKSPACE -- ls -l")
-    remote = Remote(url, token)
     start = {
         "type": "start",
         "argv": argv,

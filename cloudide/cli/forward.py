@@ -38,14 +38,13 @@ def parse(text: str) -> Forward:
     raise InvalidInput(f"{text!r} is not PORT or PORT:LOCAL, such as 5432 or 5432:15432.")
 
 
-def port_forward(workspace: str, ports: Sequence[str], url: str | None, token: str | None) -> None:
+def port_forward(workspace: str, ports: Sequence[str], remote: Remote) -> None:
     """Forward until interrupted.
 
     Raises:
         CloudIDEError: it could not begin; the message says why.
     """
     forwards = [parse(each) for each in ports]
-    remote = Remote(url, token)
     asyncio.run(_forward(remote, remote.workspace(workspace), forwards))
 
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cloudide.errors import CloudIDEError
+from cloudide.cli import login
+from cloudide.cli.credentials import session, token
+from cloudide.cli.files import file
+from cloudide.cli.people import audit, invite, user
+from cloudide.cli.remotely import ProfileName, ServerUrl, Token
+from cloudide.cli.remotely import reporting as _run
+from cloudide.cli.workspaces import image, port, workspace
 
 cli = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="CloudIDE: a collaborative cloud IDE."
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # tokens may be among them
+    help="CloudIDE: a collaborative cloud IDE.",
 )
-user = typer.Typer(no_args_is_help=True, help="People who use this server.")
+cli.command("login")(login.login)
+cli.command("logout")(login.logout)
+cli.add_typer(login.profile, name="profile")
+cli.add_typer(workspace, name="workspace")
+cli.add_typer(file, name="file")
+cli.add_typer(port, name="port")
+cli.add_typer(image, name="image")
 cli.add_typer(user, name="user")
+cli.add_typer(invite, name="invite")
+cli.add_typer(token, name="token")
+cli.add_typer(session, name="session")
 task = typer.Typer(no_args_is_help=True, help="Tasks of a workspace.")
 cli.add_typer(task, name="task")
-audit = typer.Typer(no_args_is_help=True, help="What people did on this server.")
 cli.add_typer(audit, name="audit")
 secrets = typer.Typer(no_args_is_help=True, help="The keys that secrets are sealed under.")
 cli.add_typer(secrets, name="secrets")
@@ -25,8 +40,6 @@ images = typer.Typer(no_args_is_help=True, help="The stock images of this machin
 cli.add_typer(images, name="images")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept.")]
-ServerUrl = Annotated[str | None, typer.Option(help="The server; or CLOUDIDE_URL.")]
-Token = Annotated[str | None, typer.Option(help="An API token; or CLOUDIDE_TOKEN.")]
 PublicUrl = Annotated[str | None, typer.Option(help="The one URL people use.")]
 
 
@@ -76,13 +89,15 @@ def config_lsp(
 def port_forward(
     workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
     ports: Annotated[list[str], typer.Argument(help="PORT, or PORT:LOCAL; several are fine.")],
+    profile: ProfileName = None,
     url: ServerUrl = None,
     token: Token = None,
 ) -> None:
     """Let local TCP ports lead to ports of a workspace, until interrupted."""
     from cloudide.cli.forward import port_forward as run
+    from cloudide.cli.remote import Remote
 
-    _run(lambda: run(workspace, ports, url, token))
+    _run(lambda: run(workspace, ports, Remote(url, token, profile)))
 
 
 @cli.command("exec", context_settings={"allow_interspersed_args": False})
@@ -91,17 +106,21 @@ def execute(
     command: Annotated[list[str], typer.Argument(help="The program and its arguments.")],
     cwd: Annotated[str, typer.Option(help="Folder to run it in, below the workspace's.")] = "",
     env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; may be repeated.")] = None,
+    profile: ProfileName = None,
     url: ServerUrl = None,
     token: Token = None,
 ) -> None:
     """Run a program in a workspace: input, outputs, signals and exit code are as of one here."""
     from cloudide.cli.execute import execute as run
+    from cloudide.cli.remote import Remote
 
     code = 0
 
     def work() -> None:
         nonlocal code
-        code = run(workspace, command, cwd=cwd, environment=env or [], url=url, token=token)
+        code = run(
+            workspace, command, cwd=cwd, environment=env or [], remote=Remote(url, token, profile)
+        )
 
     _run(work)
     raise typer.Exit(code)
@@ -110,13 +129,15 @@ def execute(
 @task.command("list")
 def list_tasks(
     workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
+    profile: ProfileName = None,
     url: ServerUrl = None,
     token: Token = None,
 ) -> None:
     """List the tasks with how they went last."""
+    from cloudide.cli.remote import Remote
     from cloudide.cli.task import list_tasks as run
 
-    _run(lambda: run(workspace, url, token))
+    _run(lambda: run(workspace, Remote(url, token, profile)))
 
 
 @task.command("run")
@@ -124,17 +145,19 @@ def run_task(
     workspace: Annotated[str, typer.Argument(help="Id or name of a workspace.")],
     name: Annotated[str, typer.Argument(help="The task.")],
     force: Annotated[bool, typer.Option(help="Also when its inputs have not changed.")] = False,
+    profile: ProfileName = None,
     url: ServerUrl = None,
     token: Token = None,
 ) -> None:
     """Run a task and what it depends on; its output and exit code are passed on."""
+    from cloudide.cli.remote import Remote
     from cloudide.cli.task import run_task as run
 
     code = 0
 
     def work() -> None:
         nonlocal code
-        code = run(workspace, name, force=force, url=url, token=token)
+        code = run(workspace, name, force=force, remote=Remote(url, token, profile))
 
     _run(work)
     raise typer.Exit(code)
@@ -186,14 +209,6 @@ def sign_in(public_url: PublicUrl = None, data_dir: DataDir = None) -> None:
     from cloudide.cli.user import sign_in as run
 
     _run(lambda: run(public_url=public_url, data_dir=data_dir))
-
-
-def _run(command: Callable[[], None]) -> None:
-    try:
-        command()
-    except CloudIDEError as error:
-        typer.echo(f"cloudide: {error.message}", err=True)
-        raise typer.Exit(1) from error
 
 
 def main() -> None:

@@ -20,13 +20,12 @@ FAILED = 1
 STOPPED = OF_A_SIGNAL + signal.SIGINT
 
 
-def list_tasks(workspace: str, url: str | None, token: str | None) -> None:
+def list_tasks(workspace: str, remote: Remote) -> None:
     """Print a line for each task, and what is wrong with their files on standard error.
 
     Raises:
         CloudIDEError: the workspace does not run, or there is no such one.
     """
-    remote = Remote(url, token)
     found = remote.get(f"/api/v1/workspaces/{remote.workspace(workspace)}/tasks")
     width = max((len(task["name"]) for task in found["tasks"]), default=0)
     for task in found["tasks"]:
@@ -39,7 +38,7 @@ def list_tasks(workspace: str, url: str | None, token: str | None) -> None:
         typer.echo(f"cloudide: {where}: {problem['message']}", err=True)
 
 
-def run_task(workspace: str, name: str, *, force: bool, url: str | None, token: str | None) -> int:
+def run_task(workspace: str, name: str, *, force: bool, remote: Remote) -> int:
     """Run a task to its end, its output to ours; returns its exit code, or 128 and the signal.
 
     An interrupt stops the task. A task that was skipped passed.
@@ -47,7 +46,6 @@ def run_task(workspace: str, name: str, *, force: bool, url: str | None, token: 
     Raises:
         CloudIDEError: it could not be started, or the connection was lost.
     """
-    remote = Remote(url, token)
     id = remote.workspace(workspace)
     path = f"/api/v1/workspaces/{id}/tasks/{quote(name, safe='')}/runs"
     run = remote.post(path, {"force": force})

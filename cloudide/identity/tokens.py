@@ -79,14 +79,9 @@ class ApiTokens:
         """A new token of somebody's; returns it with its secret, which is stored nowhere.
 
         Raises:
-            InvalidInput: no name, no scope, or a time that is none. TooMany: they have too many.
+            InvalidInput: as `check`. TooMany: they have too many.
         """
-        if not name.strip() or len(name) > MAX_NAME:
-            raise InvalidInput(f"A token has a name of 1 to {MAX_NAME} characters.")
-        if not scopes:
-            raise InvalidInput("A token has at least one scope: read, write, exec or admin.")
-        if days is not None and not 1 <= days <= DAYS_LIMIT:
-            raise InvalidInput(f"A token is valid for 1 to {DAYS_LIMIT} days, or until revoked.")
+        self.check(name, scopes, days)
         now = time.time()
         token = ApiToken(
             id=secrets.token_hex(8),
@@ -109,6 +104,15 @@ class ApiTokens:
                 raise TooMany(f"You have {TOKENS_LIMIT} tokens, the limit. Revoke one first.")
             await db.execute(insert(api_tokens).values(hash=digest(secret), **row))
         return token, secret
+
+    def check(self, name: str, scopes: Sequence[Scope], days: int | None) -> None:
+        """Raises: InvalidInput: no name, no scope, or a time that is none."""
+        if not name.strip() or len(name) > MAX_NAME:
+            raise InvalidInput(f"A token has a name of 1 to {MAX_NAME} characters.")
+        if not scopes:
+            raise InvalidInput("A token has at least one scope: read, write, exec or admin.")
+        if days is not None and not 1 <= days <= DAYS_LIMIT:
+            raise InvalidInput(f"A token is valid for 1 to {DAYS_LIMIT} days, or until revoked.")
 
     async def list(self, user: str) -> list[ApiToken]:
         """Somebody's tokens, expired ones too, the newest first."""

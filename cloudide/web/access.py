@@ -32,6 +32,7 @@ from cloudide.web.wire import EXTENSION
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 HOSTLESS = {"/healthz", "/readyz", "/metrics"}  # probes come by address
+ORIGINLESS = {"/api/v1/device/authorize", "/api/v1/device/token"}
 # Addresses of the interface that another site may send a browser to.
 _ENTRANCES = re.compile(r"/api/v1/(?:providers/[^/]+/callback|workspaces/[^/]+/ports/[0-9]+/open)")
 # The features of a browser that the IDE uses; all others are denied to whatever runs in it.
@@ -75,13 +76,17 @@ class InPerson:
     """Access for everybody who is signed in here themselves: not by an API token."""
 
 
+class Own:
+    """Access for somebody themselves, or by a token of theirs that may do all that they may."""
+
+
 class InWorkspace(msgspec.Struct, frozen=True):
     """Access for members of the workspace in the path whose role allows `action`."""
 
     action: Action
 
 
-Access = Public | SignedIn | InPerson | InWorkspace
+Access = Public | SignedIn | InPerson | Own | InWorkspace
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -145,6 +150,12 @@ async def admit(connection: HTTPConnection, access: Access) -> None:
         raise NotSignedIn()
     if isinstance(access, InPerson) and not caller.session:
         raise Denied("An API token cannot do this; sign in to the IDE.")
+    if isinstance(access, Own) and not caller.session:
+        limit = caller.user.limit
+        if limit is None or limit.workspace or limit.actions != frozenset(Action):
+            raise Denied(
+                "An API token needs the scope admin for this, and to be for all workspaces."
+            )
     if isinstance(access, InWorkspace):
         state.grant = await grant_for(connection, caller.user, connection.path_params["workspace"])
         if not state.grant.allows(access.action):
@@ -311,7 +322,10 @@ class Edge:
             await self._elsewhere(scope, headers, receive, with_headers)
             return
         origin = headers.get("origin")
-        by_cookie = "authorization" not in headers
+        # A program that has no token yet asks for one: there is nothing that it could misuse.
+        by_cookie = "authorization" not in headers and not (
+            scope["path"] in ORIGINLESS and "cookie" not in headers
+        )
         unsafe = scope["method"] not in SAFE_METHODS
         if (unsafe and by_cookie and origin != self._settings.origin) or (
             origin is not None and origin != self._settings.origin

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.errors import NotFound
+from cloudide.errors import Denied, NotFound
 from cloudide.identity.credentials import digest
 from cloudide.identity.permissions import Scope
 from cloudide.identity.sessions import Session
@@ -145,7 +146,7 @@ async def end_other_sessions(request: Request) -> Response:
 async def _end_others(request: Request) -> None:
     caller: Caller = request.state.caller
     found = await services(request).accounts.sessions.list(caller.user.id)
-    own = digest(caller.session)
+    own = digest(caller.session) if caller.session else ""
     await _end(request, [each.hash for each in found if each.hash != own])
 
 
@@ -162,7 +163,7 @@ def _session_view(session: Session, caller: Caller) -> SessionView:
         session.agent,
         _when(session.created_at),
         _when(session.used_at),
-        session.hash == digest(caller.session),
+        bool(caller.session) and session.hash == digest(caller.session),
     )
 
 
@@ -184,6 +185,14 @@ async def create_token(request: Request) -> Response:
     caller: Caller = request.state.caller
     if body.workspace:
         await grant_for(request, caller.user, body.workspace)
+    limit = caller.user.limit
+    if limit is not None and limit.expires_at is not None:
+        # A token makes no other that outlives it: whoever has it would never lose it.
+        left = int((limit.expires_at - time.time()) // 86400)
+        if body.days is None or body.days > left:
+            raise Denied(
+                f"A token that is made with this one ends before it does, within {left} days."
+            )
     request.state.audit |= {"scopes": body.scopes, "for": body.workspace, "days": body.days}
     token, secret = await services(request).accounts.tokens.create(
         caller.user.id, body.name, body.scopes, body.workspace, body.days

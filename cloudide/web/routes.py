@@ -19,6 +19,7 @@ from cloudide.web import (
     audit,
     collab,
     convert,
+    devices,
     event_stream,
     events,
     files,
@@ -43,7 +44,7 @@ from cloudide.web import (
     webhooks,
     workspaces,
 )
-from cloudide.web.access import Access, InPerson, InWorkspace, Public, SignedIn, admit
+from cloudide.web.access import Access, InPerson, InWorkspace, Own, Public, SignedIn, admit
 from cloudide.web.idempotency import HEADER
 from cloudide.web.openapi import Handler
 from cloudide.web.relays import relay
@@ -53,6 +54,7 @@ from cloudide.web.sockets import conversation
 PUBLIC = Public()
 SIGNED_IN = SignedIn()
 IN_PERSON = InPerson()
+OWN = Own()
 READ = InWorkspace(Action.READ)
 WRITE = InWorkspace(Action.WRITE)
 EXECUTE = InWorkspace(Action.EXECUTE)
@@ -102,17 +104,19 @@ ENDPOINTS = [
         providers.unlink,
         "identity.unlink",
     ),
+    Endpoint("POST", f"{API}/device/authorize", PUBLIC, devices.authorize),
+    Endpoint("POST", f"{API}/device/token", PUBLIC, devices.token, "token.create"),
+    Endpoint("GET", f"{API}/device/requests/{{code}}", IN_PERSON, devices.show),
+    Endpoint("POST", f"{API}/device/requests/{{code}}", IN_PERSON, devices.answer, "device.answer"),
     Endpoint("GET", f"{API}/account", IN_PERSON, account.show),
     Endpoint("PATCH", f"{API}/account", IN_PERSON, account.change, "account.rename"),
     Endpoint("PUT", f"{API}/account/password", IN_PERSON, account.set_password, "account.password"),
-    Endpoint("GET", f"{API}/sessions", IN_PERSON, account.sessions),
-    Endpoint("DELETE", f"{API}/sessions", IN_PERSON, account.end_other_sessions, "session.end"),
-    Endpoint(
-        "DELETE", f"{API}/sessions/{{session}}", IN_PERSON, account.end_session, "session.end"
-    ),
-    Endpoint("GET", f"{API}/tokens", IN_PERSON, account.tokens),
-    Endpoint("POST", f"{API}/tokens", IN_PERSON, account.create_token, "token.create"),
-    Endpoint("DELETE", f"{API}/tokens/{{token}}", IN_PERSON, account.revoke_token, "token.revoke"),
+    Endpoint("GET", f"{API}/sessions", OWN, account.sessions),
+    Endpoint("DELETE", f"{API}/sessions", OWN, account.end_other_sessions, "session.end"),
+    Endpoint("DELETE", f"{API}/sessions/{{session}}", OWN, account.end_session, "session.end"),
+    Endpoint("GET", f"{API}/tokens", OWN, account.tokens),
+    Endpoint("POST", f"{API}/tokens", OWN, account.create_token, "token.create"),
+    Endpoint("DELETE", f"{API}/tokens/{{token}}", OWN, account.revoke_token, "token.revoke"),
     Endpoint("GET", f"{API}/git-profile", IN_PERSON, git_credentials.show_profile),
     Endpoint(
         "PUT", f"{API}/git-profile", IN_PERSON, git_credentials.set_profile, "git.profile.change"

@@ -15,7 +15,9 @@ from cloudide.events.log import EventLog
 from cloudide.events.webhooks import Webhooks
 from cloudide.git.git import Git
 from cloudide.identity.accounts import Accounts
+from cloudide.identity.attempts import Attempts
 from cloudide.identity.audit import Audit
+from cloudide.identity.devices import Devices
 from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
@@ -48,6 +50,8 @@ class Services:
     audit: Audit
     providers: Providers
     identities: Identities
+    devices: Devices
+    device_attempts: Attempts
     membership: Membership
     store: Store
     supervisor: Supervisor

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from cloudide.errors import InvalidInput, NotSignedIn
+from cloudide.errors import Denied, InvalidInput, NotSignedIn
 from cloudide.identity.accounts import NameNeeded
 from cloudide.identity.credentials import digest
 from cloudide.identity.users import MAX_EMAIL, User
@@ -95,12 +95,25 @@ async def sign_in(request: Request) -> Response:
 
 @describe(tag="session", HTTP_204=None)
 async def sign_out(request: Request) -> Response:
-    """End this session; its sockets close."""
+    """End this session, or the API token that this is asked with; its sockets close."""
+    caller: Caller | None = request.state.caller
+    if caller is not None and not caller.session:
+        await _revoke(request, caller)
+        return no_content()
     await end(request)
     response = no_content()
     settings = services(request).settings
     response.delete_cookie(cookie_name(settings), secure=settings.secure, httponly=True)
     return response
+
+
+async def _revoke(request: Request, caller: Caller) -> None:
+    limit = caller.user.limit
+    if limit is None:
+        raise Denied("This token is preset in the server's settings; it ends when they change.")
+    request.state.audit |= {"action": "token.revoke", "token": limit.token}
+    await services(request).accounts.tokens.revoke(caller.user.id, limit.token)
+    services(request).live.revoke(token=limit.token)
 
 
 async def end(request: Request) -> None:

@@ -70,6 +70,16 @@ export interface GitCredential {
   used_at: string | null;
 }
 
+/** A program that asks to be signed in; `here`: from the address that this browser has. */
+export interface DeviceRequest {
+  code: string;
+  client: string;
+  address: string;
+  here: boolean;
+  scopes: TokenScope[];
+  asked_at: string;
+}
+
 export type TokenScope = 'read' | 'write' | 'exec' | 'admin';
 
 /** `token` is there only in the answer that makes it. */

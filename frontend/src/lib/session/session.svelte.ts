@@ -1,4 +1,4 @@
-import type { InvitePreview, Provider, User } from '../protocol';
+import type { DeviceRequest, InvitePreview, Provider, TokenScope, User } from '../protocol';
 import { ApiError, messageOf, request } from './api';
 
 /** Who is signed in here. */
@@ -41,6 +41,20 @@ class Session {
     const url = `/api/v1/providers/${encodeURIComponent(provider)}/begin`;
     const way = await request<{ url: string }>('POST', url, { path, link });
     window.location.assign(way.url);
+  }
+
+  /** The program that waits with this code. */
+  deviceRequest(code: string): Promise<DeviceRequest> {
+    return request('GET', `/api/v1/device/requests/${encodeURIComponent(code)}`);
+  }
+
+  /** Answers it: null refuses. */
+  async answerDevice(
+    code: string,
+    token: { name: string; scopes: TokenScope[]; days: number | null } | null,
+  ): Promise<void> {
+    const url = `/api/v1/device/requests/${encodeURIComponent(code)}`;
+    await request('POST', url, { allow: token !== null, ...token });
   }
 
   async signOut(): Promise<void> {

@@ -4,6 +4,7 @@ export type Route =
   | { screen: 'account' }
   | { screen: 'signin'; token: string | null }
   | { screen: 'invite'; token: string }
+  | { screen: 'device'; code: string }
   | { screen: 'workspace'; id: string }
   | { screen: 'unknown' };
 
@@ -14,6 +15,7 @@ export function routeOf(pathname: string, hash: string): Route {
     return { screen: 'signin', token: new URLSearchParams(hash.slice(1)).get('token') };
   }
   if (pathname === '/invite') return { screen: 'invite', token: decode(hash.slice(1)) };
+  if (pathname === '/device') return { screen: 'device', code: decode(hash.slice(1)) };
   const id = /^\/w\/([^/]+)\/?$/.exec(pathname)?.[1];
   return id ? { screen: 'workspace', id: decode(id) } : { screen: 'unknown' };
 }
