@@ -31,11 +31,13 @@ from cloudide.identity.accounts import Accounts
 from cloudide.identity.attempts import Attempts
 from cloudide.identity.audit import Audit
 from cloudide.identity.devices import Devices
+from cloudide.identity.invitations import Invitations
 from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
 from cloudide.identity.permissions import Person
 from cloudide.identity.sealing import Sealing
+from cloudide.identity.teams import Teams
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -91,7 +93,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     providers = Providers(settings)
     agents = Agents(settings.data_dir / "run")
     feed = Feed()
-    store = Store(database, settings.workspaces_per_user)
+    store = Store(database, settings.workspaces_per_user, settings.workspaces_per_team)
     rooms = Rooms(agents, journal, settings)
     history = History(journal, settings.history_days)
     terminals = Terminals(agents, settings, _key(settings.data_dir / "terminals.key"))
@@ -209,7 +211,9 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             identities=Identities(database),
             devices=Devices(),
             device_attempts=Attempts(),
-            membership=Membership(database, settings.invite_days),
+            membership=Membership(database),
+            invitations=Invitations(database, settings.invite_days),
+            teams=Teams(database),
             store=store,
             supervisor=supervisor,
             activity=activity,

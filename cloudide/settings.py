@@ -160,6 +160,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workspace_memory: int = _option(4 * GIB, "bytes", "memory of a workspace, swap included")
     workspace_processes: int = _option(1024, "processes", "processes and threads of a workspace")
     workspaces_per_user: int = _option(20, "workspaces", "workspaces one person may own")
+    workspaces_per_team: int = _option(200, "workspaces", "workspaces one team may own")
+    people_create: bool = _option(
+        True, "true/false", "everybody but guests may create workspaces and teams"
+    )
     stop_timeout: int = _option(5, "seconds", "time a workspace has to stop by itself")
     start_timeout: float = _option(60.0, "seconds", "time a workspace has to start")
     idle_minutes: float = _option(

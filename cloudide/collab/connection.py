@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cloudide.channel import Channel
 from cloudide.errors import CloudIDEError, EpochChanged
-from cloudide.identity.permissions import Action, Grant
+from cloudide.identity.permissions import Grant
 from cloudide.protocol import sync
 from cloudide.protocol.updates import UpdateShape
 
@@ -32,7 +32,7 @@ class Connection:
         self.grant = grant
         self.channel = channel
         self.extended = extended
-        self.read_only = not grant.allows(Action.WRITE)
+        self.read_only = not grant.sends("collab", "update")
         self.lagging = False
         self.answered = 0  # messages that were taken or refused
         self._awaited: list[tuple[int, Callable[[], None]]] = []

@@ -63,7 +63,7 @@ class Accounts:
                 found = await db.execute(select(users.c.id).where(users.c.id == AUTOMATION))
                 if found.first() is None:
                     await db.execute(
-                        insert(users).values(**new_row(AUTOMATION, "Automation", True, 0))
+                        insert(users).values(**new_row(AUTOMATION, "Automation", 0, admin=True))
                     )
 
     async def create_sign_in_token(self) -> str:
@@ -109,7 +109,7 @@ class Accounts:
                 if name is None:
                     raise NameNeeded
                 number = await _count(db)
-                values = new_row(secrets.token_hex(8), clean_name(name), True, number)
+                values = new_row(secrets.token_hex(8), clean_name(name), number, admin=True)
                 await db.execute(insert(users).values(**values))
                 user = user_of(values)
                 await _tell(db, "account.created", user.id, name=user.name, admin=True)
@@ -141,14 +141,24 @@ class Accounts:
             await self._keep_password(row.id, await self._passwords.hash(password))
         return user_of(row._mapping), await self.sessions.create(row.id, agent)
 
-    async def create_guest(self, name: str) -> User:
+    async def create(self, name: str, *, guest: bool) -> User:
+        """A new account of somebody who was invited: to a workspace as a `guest`, or to stay.
+
+        Raises:
+            InvalidInput: it is no name.
+        """
         name = clean_name(name)
         async with self._database.begin() as db:
-            values = new_row(secrets.token_hex(8), name, False, await _count(db))
+            values = new_row(secrets.token_hex(8), name, await _count(db), guest=guest)
             await db.execute(insert(users).values(**values))
             user = user_of(values)
             await _tell(db, "account.created", user.id, name=name, admin=False)
         return user
+
+    async def welcome(self, user: str) -> None:
+        """A guest is one no longer."""
+        async with self._database.begin() as db:
+            await db.execute(update(users).where(users.c.id == user).values(guest=False))
 
     async def by_session(self, secret: str) -> User | None:
         """Whose session this is, or None when it never was or has ended."""
@@ -226,17 +236,22 @@ class Accounts:
                 select(users).where(users.c.id != AUTOMATION).order_by(users.c.created_at)
             )
             return [
-                Account(row.id, row.name, row.color, row.admin, row.email or "", row.active)
+                Account(
+                    row.id, row.name, row.color, row.admin, row.email or "", row.active, row.guest
+                )
                 for row in found
             ]
 
-    async def change(self, user: str, *, admin: bool | None, active: bool | None) -> Account:
-        """Make somebody an administrator or not, or deactivate them, which ends their sessions.
+    async def change(
+        self, user: str, *, admin: bool | None, active: bool | None, guest: bool | None = None
+    ) -> Account:
+        """Make somebody an administrator or a guest, or not, or deactivate them, which ends their
+        sessions.
 
         Raises:
             NotFound: there is no such account. Conflict: the site would have no administrator.
         """
-        values = {"admin": admin, "active": active}
+        values = {"admin": admin, "active": active, "guest": False if admin else guest}
         values = {name: value for name, value in values.items() if value is not None}
         async with self._database.begin() as db:
             if values:

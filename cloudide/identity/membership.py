@@ -1,152 +1,132 @@
-"""Members of a workspace, and the invitation links by which they become members."""
+"""Who is what in a workspace: its members, and the members of the team that owns it."""
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import msgspec
-from sqlalchemy import Select, delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloudide.errors import Conflict, NotFound
-from cloudide.identity.credentials import digest, new_secret
-from cloudide.identity.permissions import Person, Role
+from cloudide.identity.permissions import Role, TeamRole, role_in_workspace, strongest
 from cloudide.storage.database import Database
-from cloudide.storage.tables import invites, members, users, workspaces
-
-DAY = 86400
+from cloudide.storage.outbox import emit
+from cloudide.storage.tables import members, team_members, users, workspaces
 
 
 class Member(msgspec.Struct, frozen=True):
+    """Somebody who may enter. `team`: by being in the team that owns the workspace."""
+
     id: str
     name: str
     color: str
     role: Role
-
-
-class Invite(msgspec.Struct, frozen=True):
-    """An invitation. Its token exists only in the link that was given out."""
-
-    id: str
-    workspace: str
-    workspace_name: str
-    role: Role
-    invited_by: str  # a name
-    expires_at: float
+    guest: bool
+    team: bool = False
 
 
 class Membership:
-    def __init__(self, database: Database, invite_days: int) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._invite_seconds = invite_days * DAY
 
     async def role(self, workspace: str, user: str) -> Role | None:
+        """The most that any way in gives them; None: there is none."""
         async with self._database.begin() as db:
+            own = await _own_role(db, workspace, user)
             found = await db.execute(
-                select(members.c.role).where(
-                    members.c.workspace == workspace, members.c.user == user
-                )
+                select(team_members.c.role, workspaces.c.team_role)
+                .join(workspaces, workspaces.c.team == team_members.c.team)
+                .where(workspaces.c.id == workspace, team_members.c.user == user)
             )
-            role = found.scalar()
-            return Role(role) if role else None
+            row = found.first()
+        by_team = role_in_workspace(TeamRole(row.role), row.team_role) if row else None
+        return strongest((own, by_team))
 
     async def add(self, workspace: str, user: str, role: Role) -> None:
-        async with self._database.begin() as db:
-            await db.execute(insert(members).values(workspace=workspace, user=user, role=role))
+        """Make somebody a member; who is one already keeps their role."""
+        with suppress(IntegrityError):
+            async with self._database.begin() as db:
+                await db.execute(insert(members).values(workspace=workspace, user=user, role=role))
+                await _emit(db, "member.added", workspace, user, role=role)
 
     async def list(self, workspace: str) -> list[Member]:
+        """Everybody who may enter, by name; once, with the most that they may."""
+        person = (users.c.id, users.c.name, users.c.color, users.c.guest)
         async with self._database.begin() as db:
-            found = await db.execute(
-                select(users.c.id, users.c.name, users.c.color, members.c.role)
+            own = await db.execute(
+                select(*person, members.c.role)
                 .join(members, members.c.user == users.c.id)
-                .where(members.c.workspace == workspace)
-                .order_by(users.c.name)
+                .where(members.c.workspace == workspace, users.c.active)
             )
-            return [Member(row.id, row.name, row.color, Role(row.role)) for row in found]
+            found = {
+                row.id: Member(row.id, row.name, row.color, Role(row.role), row.guest)
+                for row in own
+            }
+            by_team = await db.execute(
+                select(*person, team_members.c.role, workspaces.c.team_role)
+                .join(team_members, team_members.c.user == users.c.id)
+                .join(workspaces, workspaces.c.team == team_members.c.team)
+                .where(workspaces.c.id == workspace, users.c.active)
+            )
+            for row in by_team:
+                role = role_in_workspace(TeamRole(row.role), row.team_role)
+                had = found.get(row.id)
+                if role and (had is None or strongest((had.role, role)) is not had.role):
+                    found[row.id] = Member(row.id, row.name, row.color, role, row.guest, team=True)
+        return sorted(found.values(), key=lambda member: (member.name.casefold(), member.id))
+
+    async def change(self, workspace: str, user: str, role: Role) -> None:
+        """Give a member another role.
+
+        Raises:
+            NotFound: no such member. Conflict: the owner stays what they are.
+        """
+        async with self._database.begin() as db:
+            await _check_changeable(db, workspace, user)
+            await db.execute(
+                update(members)
+                .where(members.c.workspace == workspace, members.c.user == user)
+                .values(role=role)
+            )
+            await _emit(db, "member.changed", workspace, user, role=role)
 
     async def remove(self, workspace: str, user: str) -> None:
-        """Raises: NotFound: no such member. Conflict: the owner stays."""
-        role = await self.role(workspace, user)
-        if role is None:
-            raise NotFound("This person is not a member of the workspace.")
-        if role is Role.OWNER:
-            raise Conflict("The owner of a workspace cannot be removed from it.")
+        """Take a member out.
+
+        Raises:
+            NotFound: no such member. Conflict: the owner stays.
+        """
         async with self._database.begin() as db:
+            await _check_changeable(db, workspace, user)
             await db.execute(
                 delete(members).where(members.c.workspace == workspace, members.c.user == user)
             )
-
-    # ── invitations ─────────────────────────────────────────────────────────────────────────────
-
-    async def invite(self, workspace: str, role: Role, by: Person) -> tuple[Invite, str]:
-        """Make an invitation; returns it with its token. It can be used until it expires."""
-        token = new_secret()
-        id = secrets.token_hex(8)
-        now = time.time()
-        async with self._database.begin() as db:
-            await db.execute(
-                insert(invites).values(
-                    id=id,
-                    hash=digest(token),
-                    workspace=workspace,
-                    role=role,
-                    invited_by=by.id,
-                    created_at=now,
-                    expires_at=now + self._invite_seconds,
-                )
-            )
-        return await self.find_invite(token), token
-
-    async def find_invite(self, token: str) -> Invite:
-        """Raises: NotFound: it never was, was revoked or has expired."""
-        async with self._database.begin() as db:
-            row = (await db.execute(_invites().where(invites.c.hash == digest(token)))).first()
-        if row is None:
-            raise NotFound("This invitation was revoked or has expired. Ask for a new one.")
-        return _invite(row._mapping)
-
-    async def list_invites(self, workspace: str) -> list[Invite]:
-        async with self._database.begin() as db:
-            found = await db.execute(_invites().where(invites.c.workspace == workspace))
-            return [_invite(row._mapping) for row in found]
-
-    async def get_invite(self, id: str) -> Invite:
-        async with self._database.begin() as db:
-            row = (await db.execute(_invites().where(invites.c.id == id))).first()
-        if row is None:
-            raise NotFound("There is no such invitation.")
-        return _invite(row._mapping)
-
-    async def revoke_invite(self, id: str) -> None:
-        async with self._database.begin() as db:
-            await db.execute(delete(invites).where(invites.c.id == id))
-
-    async def accept(self, invite: Invite, user: str) -> Role:
-        """Become a member; somebody who is one already keeps their role."""
-        with suppress(IntegrityError):
-            await self.add(invite.workspace, user, invite.role)
-        return await self.role(invite.workspace, user) or invite.role
+            await _emit(db, "member.removed", workspace, user)
 
 
-def _invites() -> Select[Any]:
-    return (
-        select(invites, workspaces.c.name.label("workspace_name"), users.c.name.label("by_name"))
-        .join(workspaces, workspaces.c.id == invites.c.workspace)
-        .join(users, users.c.id == invites.c.invited_by)
-        .where(invites.c.expires_at > time.time())
+async def _own_role(db: AsyncConnection, workspace: str, user: str) -> Role | None:
+    found = await db.execute(
+        select(members.c.role).where(members.c.workspace == workspace, members.c.user == user)
     )
+    role = found.scalar()
+    return Role(role) if role else None
 
 
-def _invite(row: Mapping[Any, Any]) -> Invite:
-    return Invite(
-        id=row["id"],
-        workspace=row["workspace"],
-        workspace_name=row["workspace_name"],
-        role=Role(row["role"]),
-        invited_by=row["by_name"],
-        expires_at=row["expires_at"],
+async def _check_changeable(db: AsyncConnection, workspace: str, user: str) -> None:
+    if await _own_role(db, workspace, user) is None:
+        raise NotFound(
+            "This person is not a member of the workspace itself. Members of the team that owns it "
+            "are changed in the team."
+        )
+    owner = await db.execute(
+        select(workspaces.c.owner).where(workspaces.c.id == workspace, workspaces.c.team.is_(None))
     )
+    if owner.scalar() == user:
+        raise Conflict("This person owns the workspace; give it to somebody else first.")
+
+
+async def _emit(db: AsyncConnection, type: str, workspace: str, user: str, **about: object) -> None:
+    subject = f"workspaces/{workspace}/members/{user}"
+    await emit(db, type, subject, {"user": user, **about}, workspace=workspace)

@@ -27,6 +27,7 @@ class User(msgspec.Struct, frozen=True):
     name: str
     color: str
     admin: bool
+    guest: bool = False  # came by a link to a workspace, and has nothing else here
     limit: Limit | None = None
 
     @property
@@ -56,6 +57,7 @@ class Account(msgspec.Struct, frozen=True):
     admin: bool
     email: str
     active: bool
+    guest: bool
 
 
 def clean_name(name: str, what: str = "A name") -> str:
@@ -86,16 +88,19 @@ def clean_email(email: str) -> str:
 
 
 def user_of(row: Mapping[Any, Any]) -> User:
-    return User(row["id"], row["name"], row["color"], row["admin"])
+    return User(row["id"], row["name"], row["color"], row["admin"], row["guest"])
 
 
-def new_row(id: str, name: str, admin: bool, number: int) -> dict[str, object]:
+def new_row(
+    id: str, name: str, number: int, *, admin: bool = False, guest: bool = False
+) -> dict[str, object]:
     """A new account, the `number`-th of this server."""
     return {
         "id": id,
         "name": name,
         "color": _color(number),
         "admin": admin,
+        "guest": guest,
         "created_at": time.time(),
     }
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cloudide.errors import CloudIDEError, InvalidInput
-from cloudide.identity.permissions import Action, Grant
+from cloudide.identity.permissions import Grant
 from cloudide.languages import capabilities
 from cloudide.languages.applying import Applying
 from cloudide.languages.applying import Workspace as Applicable
@@ -85,7 +85,7 @@ class Session:
         self.grant = grant
         self.capabilities: Json = {}
         self.initialized = False
-        self._read_only = not grant.allows(Action.WRITE)
+        self._read_only = not grant.sends("languages", "edit")
         self._workspace = workspace
         self._root = workspace.root
         self._servers = Upstreams(self, servers, workspace.now)

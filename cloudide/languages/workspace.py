@@ -13,7 +13,7 @@ import structlog
 from cloudide.agents.hub import Agents
 from cloudide.agents.link import Agent
 from cloudide.errors import AgentUnavailable, CloudIDEError, Denied, NotFound
-from cloudide.identity.permissions import Action, Grant
+from cloudide.identity.permissions import Grant
 from cloudide.languages import edits
 from cloudide.languages.catalogue import Catalogue, catalogue
 from cloudide.languages.documents import Document, Stamps
@@ -286,7 +286,7 @@ class WorkspaceLanguages:
     async def apply_edit(self, server: Server, owner: Editor | None, params: dict[str, Any]) -> str:
         session = next((each for each in self.sessions if each is owner), None)
         multiplexer = server.multiplexer
-        if session is None or multiplexer is None or not session.grant.allows(Action.WRITE):
+        if session is None or multiplexer is None or not session.grant.sends("languages", "edit"):
             return "Nobody here has asked for this edit."
         label = str(params.get("label") or server.definition.name)[:200]
         try:

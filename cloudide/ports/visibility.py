@@ -23,12 +23,14 @@ ROWS_LIMIT = 256  # ports of one workspace that are not private
 class Visibility(StrEnum):
     PRIVATE = "private"  # who may type in the workspace's terminals
     MEMBERS = "members"  # everybody who may see the workspace
+    TEAM = "team"  # these, and everybody in the team that owns it
     PUBLIC = "public"  # members, and whoever has the link, until it expires
 
 
 NEEDED: dict[Visibility, Action] = {
     Visibility.PRIVATE: Action.EXECUTE,
     Visibility.MEMBERS: Action.READ,
+    Visibility.TEAM: Action.READ,
     Visibility.PUBLIC: Action.READ,
 }
 

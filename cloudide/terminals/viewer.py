@@ -9,7 +9,7 @@ import msgspec
 
 from cloudide.channel import Channel
 from cloudide.errors import Denied, InvalidInput
-from cloudide.identity.permissions import Action, Grant
+from cloudide.identity.permissions import Grant
 from cloudide.protocol.agent import Exit
 from cloudide.protocol.terminal import (
     MAX_SIZE,
@@ -61,7 +61,7 @@ class Viewer(Audience):
 
     @property
     def may_type(self) -> bool:
-        return self.grant.allows(Action.EXECUTE)
+        return self.grant.sends("terminal", "bytes")
 
     async def receive(self, frame: bytes | str) -> None:
         """Handle one frame: typed bytes or a control message.

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloudide.errors import CloudIDEError, Denied, NotFound, NotSignedIn, TooMany
 from cloudide.identity.credentials import digest
-from cloudide.identity.permissions import Action, Grant, Role
+from cloudide.identity.permissions import Action, Grant, Role, TeamAction, TeamGrant, TeamRole
 from cloudide.identity.users import User
 from cloudide.ports.sites import Sites, Target
 from cloudide.settings import Settings, is_loopback
@@ -86,7 +86,13 @@ class InWorkspace(msgspec.Struct, frozen=True):
     action: Action
 
 
-Access = Public | SignedIn | InPerson | Own | InWorkspace
+class InTeam(msgspec.Struct, frozen=True):
+    """Access for members of the team in the path whose role allows `action`."""
+
+    action: TeamAction
+
+
+Access = Public | SignedIn | InPerson | Own | InWorkspace | InTeam
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -131,12 +137,34 @@ def require_administrator(connection: HTTPConnection) -> None:
         raise Denied("Only an administrator of this server may do this.")
 
 
+def require_account(connection: HTTPConnection) -> User:
+    """The caller, who is more than a guest and comes with all their rights.
+
+    Raises:
+        Denied: they are a guest, or known by a token that is for less.
+    """
+    user: User = connection.state.caller.user
+    if user.guest:
+        raise Denied(
+            "Guests have only the workspaces that they were invited to. Ask an administrator of "
+            "this server for an account."
+        )
+    if not _unlimited(user):
+        raise Denied("This needs an API token of scope admin for all workspaces, or yourself.")
+    return user
+
+
+def _unlimited(user: User) -> bool:
+    limit = user.limit
+    return limit is None or (not limit.workspace and limit.actions == frozenset(Action))
+
+
 async def admit(connection: HTTPConnection, access: Access) -> None:
     """Let a request in, or raise; leaves `caller` and `grant` in the request's state.
 
     Raises:
-        NotSignedIn, Denied, NotFound: in this order, so that who is not a member of a workspace
-            cannot learn whether it exists.
+        NotSignedIn, Denied, NotFound: in this order, so that who is not a member of a workspace or
+            team cannot learn whether it exists.
     """
     state = connection.state
     if isinstance(access, Public):
@@ -160,6 +188,11 @@ async def admit(connection: HTTPConnection, access: Access) -> None:
         state.grant = await grant_for(connection, caller.user, connection.path_params["workspace"])
         if not state.grant.allows(access.action):
             raise Denied(_why_not(state.grant, access.action))
+    elif isinstance(access, InTeam):
+        team = connection.path_params["team"]
+        state.team_grant = await team_grant_of(services(connection), caller.user, team)
+        if not state.team_grant.allows(access.action):
+            raise Denied(f"Your role in this team ({state.team_grant.role}) does not allow this.")
 
 
 def _why_not(grant: Grant, action: Action) -> str:
@@ -213,6 +246,22 @@ async def grant_of(provided: Services, user: User, workspace: str) -> Grant:
     if role is None:
         raise NotFound("There is no such workspace, or you are not a member of it.")
     return Grant(user.person, workspace, role, limit)
+
+
+async def team_grant_of(provided: Services, user: User, team: str) -> TeamGrant:
+    """What `user` may do in a team; site administrators own all.
+
+    Raises:
+        NotFound: not a member, or no such team. Denied: the API token is for less.
+    """
+    role = await provided.teams.role(team, user.id)
+    if user.admin and await provided.teams.exists(team):
+        role = TeamRole.OWNER
+    if role is None:
+        raise NotFound("There is no such team, or you are not a member of it.")
+    if not _unlimited(user):
+        raise Denied("Teams need an API token of scope admin for all workspaces, or yourself.")
+    return TeamGrant(user.person, team, role)
 
 
 def is_trusted_watcher(connection: HTTPConnection) -> bool:

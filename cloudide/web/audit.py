@@ -22,7 +22,7 @@ SIGN_IN = "session.begin"
 PAGE_LIMIT = 1000
 # Parts of a path that name what was done to; a workspace has a column of its own.
 _NAMING = (
-    *("user", "invite", "session", "token", "provider", "identity"),
+    *("user", "team", "request", "invite", "session", "token", "provider", "identity"),
     *("terminal", "task", "port", "delivery", "secret"),
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -84,19 +84,19 @@ async def stream(request: Request) -> Response:
 async def _follow(
     request: Request, after: int, types: str, wake: asyncio.Event, ending: _Ending
 ) -> AsyncIterator[bytes]:
-    log, source = services(request).event_log, services(request).settings.origin
+    source = services(request).settings.origin
     while not ending.ended:
         wake.clear()
-        page = await log.page(after)
-        seeing = _Seeing(request)
-        for row in page:
-            after = row["seq"]
-            if matches(types, row["type"]) and await seeing.may(row):
-                if ending.ended:
-                    return
-                data = msgspec.json.encode(cloud_event(row, source))
-                yield b"id: %d\nevent: %s\ndata: %s\n\n" % (after, row["type"].encode(), data)
-        if page or ending.ended:
+        # A client that goes cancels this wherever it is, and a statement that is given up half-way
+        # keeps the database locked for whoever writes. So the reading has a task of its own.
+        page = await asyncio.shield(asyncio.create_task(_page(request, after, types)))
+        for row in page.seen:
+            if ending.ended:
+                return
+            data = msgspec.json.encode(cloud_event(row, source))
+            yield b"id: %d\nevent: %s\ndata: %s\n\n" % (row["seq"], row["type"].encode(), data)
+        if page.end > after or ending.ended:
+            after = page.end
             continue
         with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT_SECONDS):
@@ -104,6 +104,20 @@ async def _follow(
                 continue
         # The position moves on with what the client does not see, or it would be too old one day.
         yield b": still here\nid: %d\n\n" % after
+
+
+class _Page(NamedTuple):
+    """Events that the caller may see, up to the number `end`."""
+
+    seen: list[Mapping[Any, Any]]
+    end: int
+
+
+async def _page(request: Request, after: int, types: str) -> _Page:
+    rows = await services(request).event_log.page(after)
+    seeing = _Seeing(request)
+    seen = [row for row in rows if matches(types, row["type"]) and await seeing.may(row)]
+    return _Page(seen, rows[-1]["seq"] if rows else after)
 
 
 class _Seeing:

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 from cloudide.channel import Channel, Frame
 from cloudide.errors import CloudIDEError, InvalidInput
 from cloudide.identity.permissions import Action, Grant
-from cloudide.web import ports
+from cloudide.web import people, ports
 from cloudide.web.access import Caller, InWorkspace, admit_live, grant_for
 from cloudide.web.attendance import Attendant
 from cloudide.web.openapi import describe
@@ -58,7 +58,8 @@ class Ping(PageMessage, tag="ping"):
     pass
 
 
-_decoder = msgspec.json.Decoder(Watch | Unwatch | Here | Ping)
+Message = Watch | Unwatch | Here | Ping
+_decoder = msgspec.json.Decoder(Message)
 
 
 class _Page:
@@ -108,6 +109,9 @@ class _Page:
         if workspace not in self._attendants:
             self._attendants[workspace] = self._services.attendance.enter(grant)
         self._send_state(grant)
+        if grant.allows(Action.SHARE):
+            waiting = await people.requests_message(self._services, workspace)
+            self._send({"type": "requests", "workspace": workspace, **waiting})
 
     def _unwatch(self, workspace: str) -> None:
         self._watcher.workspaces.discard(workspace)
@@ -159,6 +163,9 @@ class _Page:
         if event.type == "workspace":
             role = self._attendants[event.workspace].grant.role
             self._send({"type": "workspace", "workspace": {**event.body, "role": role}})
+        elif event.type == "requests":
+            if self._attendants[event.workspace].grant.allows(Action.SHARE):
+                self._send({"type": "requests", "workspace": event.workspace, **event.body})
         elif event.type == "gone":
             detail = "The workspace was deleted."
             self._send({"type": "error", "workspace": event.workspace, "detail": detail})

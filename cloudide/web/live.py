@@ -86,6 +86,15 @@ class LiveSockets:
                 else:
                     socket.channel.close(NotSignedIn.close_code, "Your access here has ended.")
 
+    def renew(self, *, workspace: str, user: str = "") -> None:
+        """What somebody (`user` "": anybody) may do in a workspace is another: let their pages come
+        back and learn it. Who has no right left is refused then."""
+        self.revision += 1
+        self.on_revoke()
+        for socket in list(self._sockets):
+            if socket.workspace in ("", workspace) and user in ("", socket.user):
+                socket.channel.close(RESTARTING, "What you may do here has changed.")
+
     def _expired(self, socket: LiveSocket) -> None:
         socket.channel.close(NotSignedIn.close_code, "Your API token has expired.")
 

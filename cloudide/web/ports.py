@@ -13,11 +13,12 @@ from starlette.responses import RedirectResponse, Response
 from cloudide.errors import CloudIDEError, Denied, InvalidInput, Unavailable
 from cloudide.identity.permissions import Action, Grant
 from cloudide.ports.sites import Target
-from cloudide.ports.visibility import NEEDED, Sharing, Visibility
+from cloudide.ports.visibility import Sharing, Visibility
 from cloudide.web import preview_pages
 from cloudide.web.access import Caller, grant_for
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
+from cloudide.web.preview_door import may_see
 from cloudide.web.services import Services, services
 
 SIGN_IN_PATH = "/.cloudide/sign-in"  # on a preview's host, as are the others
@@ -105,6 +106,9 @@ async def change(request: Request) -> Response:
         raise Denied("Only the owner of a workspace makes a port public; ask for it.")
     provided = services(request)
     _require_site(provided)
+    team = provided.supervisor.view(grant.workspace)["team"]
+    if body.visibility is Visibility.TEAM and not team:
+        raise InvalidInput("No team owns this workspace; choose private, members or public.")
     request.state.audit["visibility"] = body.visibility
     sharing, secret = await provided.visibilities.set(
         target.workspace, target.port, body.visibility
@@ -117,7 +121,7 @@ async def change(request: Request) -> Response:
 @describe(tag="ports", HTTP_201=Way)
 async def ticket(request: Request) -> Response:
     """An address that signs a browser in to the preview of a port."""
-    url = await _way_in(request, request.state.grant, request.state.caller, "/")
+    url = await _way_in(request, request.state.caller, "/")
     return json_response(Way(url), 201)
 
 
@@ -139,18 +143,17 @@ async def enter(request: Request) -> Response:
         return RedirectResponse(f"/w/{quote(target.workspace)}", 303)
     path = request.query_params.get("path", "/")
     try:
-        grant = await grant_for(request, caller.user, target.workspace)
-        way = await _way_in(request, grant, caller, path)
+        way = await _way_in(request, caller, path)
     except CloudIDEError as error:
         return preview_pages.page(error.status, error.title, error.message)
     return RedirectResponse(way, 303, {"Cache-Control": "no-store"})
 
 
-async def _way_in(request: Request, grant: Grant, caller: Caller, path: str) -> str:
+async def _way_in(request: Request, caller: Caller, path: str) -> str:
     provided, target = services(request), target_of(request)
     _require_site(provided)
-    sharing = provided.visibilities.get(target.workspace, target.port)
-    if not grant.allows(NEEDED[sharing.visibility]):
+    if not await may_see(provided, caller.user, target):
+        await grant_for(request, caller.user, target.workspace)  # or there is no such workspace
         raise Denied(
             f"Port {target.port} is private: those who may run programs in this workspace see it. "
             "Ask for it to be shown to all members."

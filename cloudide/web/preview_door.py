@@ -17,7 +17,7 @@ from cloudide.identity.credentials import digest
 from cloudide.identity.users import User
 from cloudide.ports.headers import CACHED_LIMIT, Headers, cookies
 from cloudide.ports.sites import Sites, Target
-from cloudide.ports.visibility import NEEDED
+from cloudide.ports.visibility import NEEDED, Visibility
 from cloudide.web.access import cookie_name, grant_of
 from cloudide.web.services import Services
 
@@ -126,7 +126,7 @@ class Door:
         if visitor := self._fresh(key, live.revision):
             return visitor
         revision = live.revision, self._changes
-        if await self._may(target, user):
+        if await may_see(self._provided, user, target):
             return self._keep(key, revision, Visitor(user.id, by_token=True))
         return None
 
@@ -195,17 +195,27 @@ class Door:
             sharing = provided.visibilities.get(target.workspace, target.port)
             return Visitor("") if sharing.opens(found.link) else None
         user = await provided.accounts.get(found.user)
-        if user is None or not await self._may(target, user):
+        if user is None or not await may_see(self._provided, user, target):
             return None
         return Visitor(user.id)
 
-    async def _may(self, target: Target, user: User) -> bool:
-        try:
-            grant = await grant_of(self._provided, user, target.workspace)
-        except NotFound:
-            return False
-        sharing = self._provided.visibilities.get(target.workspace, target.port)
-        return grant.allows(NEEDED[sharing.visibility])
+
+async def may_see(provided: Services, user: User, target: Target) -> bool:
+    """Whether somebody may see a port, as it is shared now."""
+    visibility = provided.visibilities.get(target.workspace, target.port).visibility
+    try:
+        grant = await grant_of(provided, user, target.workspace)
+    except NotFound:
+        return visibility is Visibility.TEAM and await _is_in_team(provided, user, target)
+    return grant.allows(NEEDED[visibility])
+
+
+async def _is_in_team(provided: Services, user: User, target: Target) -> bool:
+    """Whether somebody who has no role in the workspace is in the team that owns it."""
+    if user.limit is not None or not provided.supervisor.exists(target.workspace):
+        return False
+    team = provided.supervisor.view(target.workspace)["team"]
+    return bool(team) and await provided.teams.role(team, user.id) is not None
 
 
 def is_page(head: Head) -> bool:

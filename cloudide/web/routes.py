@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from cloudide.errors import NotFound
-from cloudide.identity.permissions import Action
+from cloudide.identity.permissions import Action, TeamAction
 from cloudide.protocol.sync import SUBPROTOCOL
 from cloudide.web import (
     account,
@@ -29,6 +29,7 @@ from cloudide.web import (
     history,
     hocuspocus,
     images,
+    invites,
     languages,
     openapi,
     pages,
@@ -39,12 +40,22 @@ from cloudide.web import (
     secrets,
     session,
     tasks,
+    teams,
     terminals,
     users,
     webhooks,
     workspaces,
 )
-from cloudide.web.access import Access, InPerson, InWorkspace, Own, Public, SignedIn, admit
+from cloudide.web.access import (
+    Access,
+    InPerson,
+    InTeam,
+    InWorkspace,
+    Own,
+    Public,
+    SignedIn,
+    admit,
+)
 from cloudide.web.idempotency import HEADER
 from cloudide.web.openapi import Handler
 from cloudide.web.relays import relay
@@ -63,6 +74,7 @@ SHARE = InWorkspace(Action.SHARE)
 DELETE = InWorkspace(Action.DELETE)
 
 API = "/api/v1"
+TEAM = f"{API}/teams/{{team}}"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
 WEBHOOK = f"{API}/webhooks/{{webhook}}"
 SECRET = f"{API}/secrets/{{secret}}"
@@ -167,10 +179,28 @@ ENDPOINTS = [
         "secret.delete_version",
     ),
     Endpoint("GET", f"{SECRET}/uses", SIGNED_IN, secrets.uses),
+    Endpoint("GET", f"{API}/teams", SIGNED_IN, teams.show_all),
+    Endpoint("POST", f"{API}/teams", SIGNED_IN, teams.create, "team.create"),
+    Endpoint("GET", TEAM, InTeam(TeamAction.SEE), teams.show),
+    Endpoint("PATCH", TEAM, InTeam(TeamAction.CONFIGURE), teams.rename, "team.rename"),
+    Endpoint("DELETE", TEAM, InTeam(TeamAction.DISBAND), teams.delete, "team.delete"),
+    Endpoint("GET", f"{TEAM}/members", InTeam(TeamAction.SEE), teams.members),
+    Endpoint(
+        "PATCH",
+        f"{TEAM}/members/{{user}}",
+        InTeam(TeamAction.APPOINT),
+        teams.appoint,
+        "team.appoint",
+    ),
+    # Everybody may leave; who may remove others is the team's own rule.
+    Endpoint(
+        "DELETE", f"{TEAM}/members/{{user}}", InTeam(TeamAction.SEE), teams.remove, "team.remove"
+    ),
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),
     Endpoint("GET", WORKSPACE, READ, workspaces.show),
+    Endpoint("PATCH", WORKSPACE, SHARE, workspaces.change, "workspace.change"),
     Endpoint("DELETE", WORKSPACE, DELETE, workspaces.delete, "workspace.delete"),
     Endpoint("POST", f"{WORKSPACE}/start", OPERATE, workspaces.start, "workspace.start"),
     Endpoint("POST", f"{WORKSPACE}/stop", OPERATE, workspaces.stop, "workspace.stop"),
@@ -228,22 +258,33 @@ ENDPOINTS = [
     ),
     Endpoint("POST", f"{WORKSPACE}/edits/{{edit}}/undo", WRITE, languages.undo),
     Endpoint("GET", f"{WORKSPACE}/ports", READ, ports.show_all),
-    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", OPERATE, ports.change, "port.share"),
+    Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", EXECUTE, ports.change, "port.share"),
     Endpoint("POST", f"{WORKSPACE}/ports/{{port}}/ticket", READ, ports.ticket),
     # A browser that is not signed in is sent to where it may; the handler checks who it is.
     Endpoint("GET", f"{WORKSPACE}/ports/{{port}}/open", PUBLIC, ports.enter),
     Endpoint("GET", f"{WORKSPACE}/members", READ, people.members),
     Endpoint(
-        "DELETE", f"{WORKSPACE}/members/{{user}}", SHARE, people.remove_member, "member.remove"
+        "PATCH", f"{WORKSPACE}/members/{{user}}", SHARE, people.change_member, "member.change"
     ),
-    # The workspace of these is named in the body or by the invitation; they check it themselves.
-    Endpoint("POST", f"{API}/invites", SIGNED_IN, people.create_invite, "invite.create"),
-    Endpoint("GET", f"{API}/invites", SIGNED_IN, people.list_invites),
+    # Everybody may leave; the handler checks who may remove others.
     Endpoint(
-        "DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, people.revoke_invite, "invite.revoke"
+        "DELETE", f"{WORKSPACE}/members/{{user}}", READ, people.remove_member, "member.remove"
     ),
-    Endpoint("POST", f"{API}/invites/preview", PUBLIC, people.preview_invite),
-    Endpoint("POST", f"{API}/invites/accept", PUBLIC, people.accept_invite, "invite.accept"),
+    Endpoint("GET", f"{WORKSPACE}/requests", SHARE, people.requests),
+    Endpoint(
+        "POST",
+        f"{WORKSPACE}/requests/{{request}}",
+        SHARE,
+        people.answer_request,
+        "request.answer",
+    ),
+    # What these are of is named in the body or by the invitation; they check it themselves.
+    Endpoint("POST", f"{API}/invites", SIGNED_IN, invites.create, "invite.create"),
+    Endpoint("GET", f"{API}/invites", SIGNED_IN, invites.show_all),
+    Endpoint("DELETE", f"{API}/invites/{{invite}}", SIGNED_IN, invites.revoke, "invite.revoke"),
+    Endpoint("POST", f"{API}/invites/preview", PUBLIC, invites.preview),
+    Endpoint("POST", f"{API}/invites/accept", PUBLIC, invites.accept, "invite.accept"),
+    Endpoint("GET", f"{API}/requests/{{request}}", SIGNED_IN, invites.request_state),
 ]
 
 SOCKETS = [

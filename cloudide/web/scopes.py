@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from starlette.requests import HTTPConnection
 
-from cloudide.errors import Denied, InvalidInput, NotFound
-from cloudide.identity.permissions import Action
+from cloudide.errors import Denied, InvalidInput
+from cloudide.identity.permissions import Action, TeamAction
 from cloudide.identity.users import User
-from cloudide.web.access import Caller, grant_for, require_administrator
+from cloudide.web.access import (
+    Caller,
+    grant_for,
+    require_administrator,
+    team_grant_of,
+)
+from cloudide.web.services import services
 
 
 async def may_arrange(connection: HTTPConnection, *, workspace: str = "", team: str = "") -> User:
@@ -32,9 +38,13 @@ async def may_arrange(connection: HTTPConnection, *, workspace: str = "", team: 
 
 async def may_configure(connection: HTTPConnection, team: str) -> None:
     """Raises: NotFound: there is no such team, or the caller is not in it. Denied."""
-    raise NotFound("There is no such team, or you are not a member of it.")
+    caller: Caller = connection.state.caller
+    grant = await team_grant_of(services(connection), caller.user, team)
+    if not grant.allows(TeamAction.CONFIGURE):
+        raise Denied("Only maintainers and owners of this team may do this.")
 
 
 async def is_in_team(connection: HTTPConnection, team: str) -> bool:
     """Whether the caller may know what happens in a team."""
-    return False
+    caller: Caller = connection.state.caller
+    return await services(connection).teams.role(team, caller.user.id) is not None

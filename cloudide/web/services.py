@@ -18,9 +18,11 @@ from cloudide.identity.accounts import Accounts
 from cloudide.identity.attempts import Attempts
 from cloudide.identity.audit import Audit
 from cloudide.identity.devices import Devices
+from cloudide.identity.invitations import Invitations
 from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
+from cloudide.identity.teams import Teams
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -53,6 +55,8 @@ class Services:
     devices: Devices
     device_attempts: Attempts
     membership: Membership
+    invitations: Invitations
+    teams: Teams
     store: Store
     supervisor: Supervisor
     activity: Activity

@@ -13,7 +13,7 @@ from cloudide.identity.users import MAX_EMAIL, User
 from cloudide.web.access import Caller, cookie_name
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
-from cloudide.web.services import services
+from cloudide.web.services import Services, services
 
 
 class UserView(msgspec.Struct):
@@ -21,6 +21,8 @@ class UserView(msgspec.Struct):
     name: str
     color: str
     admin: bool
+    guest: bool
+    creates: bool  # may make workspaces and teams
 
 
 class SessionView(msgspec.Struct):
@@ -41,8 +43,9 @@ class NameNeededView(msgspec.Struct):
     needs_name: bool
 
 
-def session_view(user: User) -> SessionView:
-    return SessionView(UserView(user.id, user.name, user.color, user.admin))
+def session_view(provided: Services, user: User) -> SessionView:
+    creates = user.admin or (provided.settings.people_create and not user.guest)
+    return SessionView(UserView(user.id, user.name, user.color, user.admin, user.guest, creates))
 
 
 def set_cookie(connection: HTTPConnection, response: Response, secret: str) -> None:
@@ -64,7 +67,7 @@ async def show(request: Request) -> Response:
     caller: Caller | None = request.state.caller
     if caller is None:
         raise NotSignedIn()
-    return json_response(session_view(caller.user))
+    return json_response(session_view(services(request), caller.user))
 
 
 @describe(tag="session", body=SignIn, HTTP_200=SessionView)
@@ -88,7 +91,7 @@ async def sign_in(request: Request) -> Response:
         raise InvalidInput("Sign in with a token, or with email and password.")
     request.state.audit |= {"by": user.id, "name": user.name}
     await end(request)
-    response = json_response(session_view(user))
+    response = json_response(session_view(services(request), user))
     set_cookie(request, response, secret)
     return response
 

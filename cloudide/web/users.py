@@ -22,6 +22,7 @@ class AccountChange(msgspec.Struct):
 
     admin: bool | None = None
     active: bool | None = None
+    guest: bool | None = None
 
 
 @describe(tag="users", HTTP_200=AccountList)
@@ -33,14 +34,16 @@ async def show_all(request: Request) -> Response:
 
 @describe(tag="users", body=AccountChange, HTTP_200=Account)
 async def change(request: Request) -> Response:
-    """Make somebody an administrator or not, or (de)activate their account.
+    """Make somebody an administrator or a guest, or not, or (de)activate their account.
 
     Whoever is deactivated is signed out everywhere at once; what they made stays.
     """
     require_administrator(request)
     body = await json_body(request, AccountChange)
     provided, id = services(request), request.path_params["user"]
-    request.state.audit |= {"admin": body.admin, "active": body.active}
-    account = await provided.accounts.change(id, admin=body.admin, active=body.active)
+    request.state.audit |= msgspec.to_builtins(body)
+    account = await provided.accounts.change(
+        id, admin=body.admin, active=body.active, guest=body.guest
+    )
     provided.live.revoke(user=id)
     return json_response(account)

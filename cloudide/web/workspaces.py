@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.errors import Denied
-from cloudide.identity.permissions import Grant, Role
+from cloudide.errors import Denied, InvalidInput, NotFound
+from cloudide.identity.permissions import Grant, Role, TeamAction
 from cloudide.identity.users import User
-from cloudide.web.bodies import chunks, json_body, json_response
+from cloudide.web.access import grant_for, require_account, team_grant_of
+from cloudide.web.bodies import chunks, json_body, json_response, no_content
 from cloudide.web.openapi import describe
 from cloudide.web.services import Services, services
 from cloudide.workspaces.lifecycle import Desired, State
@@ -24,9 +25,25 @@ class Git(msgspec.Struct):
 
 
 class NewWorkspace(msgspec.Struct):
+    """`team`: whose it is; "" for your own."""
+
     name: str
     image: str
     git: Git | None = None
+    team: str = ""
+
+
+class WorkspaceChange(msgspec.Struct):
+    """What is absent stays as it is.
+
+    `team_role`: what plain members of the team that owns it are here, "" for nothing. It is given
+    away by `team`, one of your own, or by `owner`, somebody who is a member of it.
+    """
+
+    name: str | None = None
+    team_role: Literal["", "viewer", "editor", "terminal"] | None = None
+    team: str | None = None
+    owner: str | None = None
 
 
 class WorkspaceView(msgspec.Struct):
@@ -37,6 +54,9 @@ class WorkspaceView(msgspec.Struct):
     desired_state: Desired
     owner: str
     owner_name: str
+    team: str
+    team_name: str
+    team_role: str
     role: str
     created_at: datetime
     error: str | None = None
@@ -80,21 +100,66 @@ async def show_all(request: Request) -> Response:
 @describe(tag="workspaces", body=NewWorkspace, HTTP_201=WorkspaceView)
 async def create(request: Request) -> Response:
     """Begin a workspace, empty or from a Git repository; it starts by itself."""
-    user = request.state.caller.user
-    if not user.admin:
-        raise Denied("Only an administrator of this server creates workspaces; ask for one.")
+    user = require_account(request)
     body = await json_body(request, NewWorkspace)
     provided = services(request)
+    if body.team:
+        await _require_team(provided, user, body.team)
+    else:
+        require_creating(request, user)
     git = body.git or Git("")
-    workspace = await provided.supervisor.create(user.id, body.name, body.image, git.url, git.ref)
+    workspace = await provided.supervisor.create(
+        user.id, body.name, body.image, git.url, git.ref, body.team
+    )
     request.state.audit |= {"workspace": workspace.id, "image": body.image}
-    view = {**provided.supervisor.view(workspace.id), "role": "owner"}
+    view = view_for(provided, await grant_for(request, user, workspace.id))
     return json_response(view, 201, {"Location": f"/api/v1/workspaces/{workspace.id}"})
 
 
 @describe(tag="workspaces", HTTP_200=WorkspaceView)
 async def show(request: Request) -> Response:
     return json_response(view_for(services(request), request.state.grant))
+
+
+@describe(tag="workspaces", body=WorkspaceChange, HTTP_200=WorkspaceView, HTTP_204=None)
+async def change(request: Request) -> Response:
+    """Rename a workspace, say what the team's members may, or give it away; it holds at once."""
+    body = await json_body(request, WorkspaceChange)
+    grant: Grant = request.state.grant
+    provided, id = services(request), grant.workspace
+    user: User = request.state.caller.user
+    if body.team is not None and body.owner is not None:
+        raise InvalidInput("A workspace is given to a team or to a person, not to both.")
+    request.state.audit |= {
+        name: value for name, value in msgspec.to_builtins(body).items() if value is not None
+    }
+    await provided.supervisor.describe(id, name=body.name, team_role=body.team_role)
+    if body.team:
+        await _require_team(provided, user, body.team)
+        await provided.supervisor.give(id, user.id, body.team)
+    elif body.owner or body.team == "":
+        owner = await provided.accounts.get(body.owner or user.id)
+        if owner is None or owner.guest or await provided.membership.role(id, owner.id) is None:
+            raise InvalidInput("owner: this is nobody who is a member here and has an account.")
+        await provided.supervisor.give(id, owner.id)
+    if body.team is not None or body.owner is not None or body.team_role is not None:
+        provided.live.renew(workspace=id)
+    try:
+        return json_response(view_for(provided, await grant_for(request, user, id)))
+    except NotFound:
+        return no_content()  # they gave it away whole
+
+
+def require_creating(request: Request, user: User) -> None:
+    """Raises: Denied: only administrators create things here."""
+    if not (user.admin or services(request).settings.people_create):
+        raise Denied("Only administrators of this server do this (setting people_create).")
+
+
+async def _require_team(provided: Services, user: User, team: str) -> None:
+    """Raises: NotFound, Denied: they may not create workspaces for that team."""
+    if not (await team_grant_of(provided, user, team)).allows(TeamAction.CREATE):
+        raise Denied("Your role in this team does not allow this.")
 
 
 @describe(tag="workspaces", HTTP_202=WorkspaceView)

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloudide.errors import NotFound, TooMany
-from cloudide.identity.permissions import Role
+from cloudide.identity.permissions import Role, TeamRole, role_in_workspace, strongest
 from cloudide.storage.database import Database
 from cloudide.storage.outbox import emit
-from cloudide.storage.tables import members, users, workspaces
+from cloudide.storage.tables import members, team_members, teams, users, workspaces
 from cloudide.workspaces.lifecycle import Desired
 
 
@@ -26,6 +27,9 @@ class Workspace(msgspec.Struct, frozen=True):
     image: str
     owner: str
     owner_name: str
+    team: str  # which owns it instead, ""
+    team_name: str
+    team_role: str  # what its plain members are here, "" for nothing
     git_url: str
     git_ref: str
     initialized: bool
@@ -37,17 +41,18 @@ class Workspace(msgspec.Struct, frozen=True):
 
 
 class Store:
-    def __init__(self, database: Database, workspaces_per_user: int) -> None:
+    def __init__(self, database: Database, per_user: int, per_team: int) -> None:
         self._database = database
-        self._per_user = workspaces_per_user
+        self._per_user = per_user
+        self._per_team = per_team
 
     async def create(
-        self, id: str, name: str, image: str, owner: str, git: tuple[str, str]
+        self, id: str, name: str, image: str, owner: str, git: tuple[str, str], team: str = ""
     ) -> None:
-        """Insert a workspace and its owner's membership.
+        """Insert a workspace of a person, with their membership, or of a team.
 
         Raises:
-            TooMany: the owner has as many as one person may have.
+            TooMany: the person, or the team, has as many as there may be.
         """
         async with self._database.begin() as db:
             # One transaction: two requests at the same moment cannot both take the last place.
@@ -57,6 +62,7 @@ class Store:
                     name=name,
                     image=image,
                     owner=owner,
+                    team=team or None,
                     git_url=git[0],
                     git_ref=git[1],
                     initialized=False,
@@ -66,16 +72,25 @@ class Store:
                     created_at=time.time(),
                 )
             )
-            count = await db.execute(
-                select(func.count()).select_from(workspaces).where(workspaces.c.owner == owner)
+            await self._check_count(db, owner, team)
+            if not team:
+                await db.execute(insert(members).values(workspace=id, user=owner, role=Role.OWNER))
+            about = {"id": id, "name": name, "image": image, "owner": owner, "team": team}
+            scope = {"workspace": id, "team": team}
+            await emit(db, "workspace.created", f"workspaces/{id}", about, **scope)
+
+    async def _check_count(self, db: AsyncConnection, owner: str, team: str) -> None:
+        """Raises: TooMany: what was just given to them is one too many."""
+        whose = workspaces.c.team == team
+        if not team:
+            whose = (workspaces.c.owner == owner) & workspaces.c.team.is_(None)
+        count = await db.execute(select(func.count()).select_from(workspaces).where(whose))
+        limit = self._per_team if team else self._per_user
+        if count.scalar_one() > limit:
+            raise TooMany(
+                f"{'The team owns' if team else 'You own'} {limit} workspaces, which is the limit. "
+                "Delete one first."
             )
-            if count.scalar_one() > self._per_user:
-                raise TooMany(
-                    f"You own {self._per_user} workspaces, which is the limit. Delete one first."
-                )
-            await db.execute(insert(members).values(workspace=id, user=owner, role=Role.OWNER))
-            about = {"id": id, "name": name, "image": image, "owner": owner}
-            await emit(db, "workspace.created", f"workspaces/{id}", about, workspace=id)
 
     async def get(self, id: str) -> Workspace:
         """Raises: NotFound."""
@@ -92,16 +107,53 @@ class Store:
             return [_workspace(row._mapping) for row in await db.execute(query)]
 
     async def of_user(self, user: str) -> list[tuple[Workspace, Role]]:
-        """The workspaces somebody is a member of, newest first, with their role in each."""
+        """The workspaces somebody may enter, newest first, with their role in each."""
+        own = members.alias("own")
+        by_team = team_members.alias("by_team")
+        query = (
+            _select()
+            .add_columns(own.c.role.label("own_role"), by_team.c.role.label("role_in_team"))
+            .outerjoin(own, (own.c.workspace == workspaces.c.id) & (own.c.user == user))
+            .outerjoin(by_team, (by_team.c.team == workspaces.c.team) & (by_team.c.user == user))
+            .where(own.c.role.is_not(None) | by_team.c.role.is_not(None))
+            .order_by(workspaces.c.created_at.desc())
+        )
         async with self._database.begin() as db:
-            found = await db.execute(
-                _select()
-                .add_columns(members.c.role)
-                .join(members, members.c.workspace == workspaces.c.id)
-                .where(members.c.user == user)
-                .order_by(workspaces.c.created_at.desc())
+            rows = [row._mapping for row in await db.execute(query)]
+        return [(_workspace(row), role) for row in rows if (role := _role(row)) is not None]
+
+    async def describe(self, id: str, *, name: str | None, team_role: str | None) -> None:
+        """Change what a workspace is called, and what plain members of its team are in it."""
+        values = {"name": name, "team_role": team_role}
+        values = {key: value for key, value in values.items() if value is not None}
+        if values:
+            async with self._database.begin() as db:
+                await db.execute(update(workspaces).where(workspaces.c.id == id).values(**values))
+
+    async def give(self, id: str, owner: str, team: str) -> None:
+        """Give a workspace to a person, or to a team of `owner`'s.
+
+        Whoever owned it stays a member who may run programs; so does nobody of a former team.
+
+        Raises:
+            TooMany: they have as many as there may be.
+        """
+        async with self._database.begin() as db:
+            await db.execute(
+                update(members)
+                .where(members.c.workspace == id, members.c.role == Role.OWNER)
+                .values(role=Role.TERMINAL)
             )
-            return [(_workspace(row._mapping), Role(row.role)) for row in found]
+            if not team:
+                this = (members.c.workspace == id, members.c.user == owner)
+                await db.execute(delete(members).where(*this))
+                await db.execute(insert(members).values(workspace=id, user=owner, role=Role.OWNER))
+            await db.execute(
+                update(workspaces)
+                .where(workspaces.c.id == id)
+                .values(owner=owner, team=team or None)
+            )
+            await self._check_count(db, owner, team)
 
     async def want(
         self,
@@ -155,8 +207,18 @@ class Store:
 
 
 def _select() -> Select[Any]:
-    return select(workspaces, users.c.name.label("owner_name")).join(
-        users, users.c.id == workspaces.c.owner
+    return (
+        select(workspaces, users.c.name.label("owner_name"), teams.c.name.label("team_name"))
+        .join(users, users.c.id == workspaces.c.owner)
+        .outerjoin(teams, teams.c.id == workspaces.c.team)
+    )
+
+
+def _role(row: Mapping[Any, Any]) -> Role | None:
+    own = Role(row["own_role"]) if row["own_role"] else None
+    by_team = row["role_in_team"]
+    return strongest(
+        (own, role_in_workspace(TeamRole(by_team), row["team_role"]) if by_team else None)
     )
 
 
@@ -167,6 +229,9 @@ def _workspace(row: Mapping[Any, Any]) -> Workspace:
         image=row["image"],
         owner=row["owner"],
         owner_name=row["owner_name"],
+        team=row["team"] or "",
+        team_name=row["team_name"] or "",
+        team_role=row["team_role"],
         git_url=row["git_url"],
         git_ref=row["git_ref"],
         initialized=row["initialized"],

@@ -150,20 +150,26 @@ class Supervisor(Listener):
     # ── what people ask ─────────────────────────────────────────────────────────────────────────
 
     async def create(
-        self, owner: str, name: str, image: str, git_url: str = "", git_ref: str = ""
+        self,
+        owner: str,
+        name: str,
+        image: str,
+        git_url: str = "",
+        git_ref: str = "",
+        team: str = "",
     ) -> Workspace:
-        """Begin a workspace.
+        """Begin a workspace of a person's, or of a team's.
 
         Raises:
             InvalidInput: the name or the Git address is not one.
             NotFound: there is no such image.
-            TooMany: the owner has as many as one person may have.
+            TooMany: the person, or the team, has as many as there may be.
         """
         name = clean_name(name, "The name of a workspace")
         git = (check_git_url(git_url), check_git_ref(git_ref)) if git_url else ("", "")
         await self._images.is_ready(image)
         id = "w" + secrets.token_hex(6)
-        await self._store.create(id, name, image, owner, git)
+        await self._store.create(id, name, image, owner, git, team)
         await self._agents.listen(id)
         workspace = await self._store.get(id)
         self._keep(workspace)
@@ -184,6 +190,28 @@ class Supervisor(Listener):
             self._feed.begin(id)
         kept.wake.set()
 
+    async def describe(self, id: str, *, name: str | None, team_role: str | None) -> None:
+        """Change its name, or what plain members of its team are in it.
+
+        Raises:
+            InvalidInput: it is no name.
+        """
+        if name is not None:
+            name = clean_name(name, "The name of a workspace")
+        await self._store.describe(id, name=name, team_role=team_role)
+        await self.retell(id)
+
+    async def give(self, id: str, owner: str, team: str = "") -> None:
+        """Give it to a person, or to a team. Raises: TooMany: they have as many as there may be."""
+        await self._store.give(id, owner, team)
+        await self.retell(id)
+
+    async def retell(self, id: str) -> None:
+        """Read what is said of it anew, and tell all who watch; also those who watch their list."""
+        kept = self._find(id)
+        kept.workspace = await self._store.get(id)
+        self._feed.publish("workspace", id, self.view(id))
+
     def view(self, id: str) -> dict[str, Any]:
         """A workspace as the API shows it."""
         kept = self._find(id)
@@ -196,6 +224,9 @@ class Supervisor(Listener):
             "desired_state": workspace.desired,
             "owner": workspace.owner,
             "owner_name": workspace.owner_name,
+            "team": workspace.team,
+            "team_name": workspace.team_name,
+            "team_role": workspace.team_role,
             "created_at": datetime.fromtimestamp(workspace.created_at, UTC).isoformat(),
         }
         if kept.error:

@@ -35,7 +35,7 @@ async def test_two_people_at_one_terminal(tmp_path: Path) -> None:
         async with pictured(ada, bo):
             await ada.sign_in(server.sign_in_url)
             invite = await api.post(
-                "/api/v1/invites", json={"workspace": workspace, "role": "editor"}
+                "/api/v1/invites", json={"workspace": workspace, "role": "terminal"}
             )
             await bo.accept(invite["url"])
             await ada.page.goto(f"{server.url}/w/{workspace}")

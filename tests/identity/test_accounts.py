@@ -85,7 +85,7 @@ async def test_tokens_and_sessions_expire(accounts: Accounts, database: Database
         await db.execute(update(sign_in_tokens).values(expires_at=1.0))
     with pytest.raises(NotSignedIn):
         await accounts.sign_in(token, "Ada")
-    guest = await accounts.create_guest("Bob")
+    guest = await accounts.create("Bob", guest=True)
     secret = await accounts.sessions.create(guest.id)
     assert await accounts.by_session(secret) == guest
     async with database.begin() as db:
@@ -94,7 +94,7 @@ async def test_tokens_and_sessions_expire(accounts: Accounts, database: Database
 
 
 async def test_use_keeps_a_session_alive(accounts: Accounts, database: Database) -> None:
-    guest = await accounts.create_guest("Bob")
+    guest = await accounts.create("Bob", guest=True)
     secret = await accounts.sessions.create(guest.id)
     async with database.begin() as db:
         used = (await db.execute(select(sessions.c.used_at))).scalar_one()
@@ -105,7 +105,7 @@ async def test_use_keeps_a_session_alive(accounts: Accounts, database: Database)
 
 
 async def test_a_session_ends(accounts: Accounts) -> None:
-    guest = await accounts.create_guest("Bob")
+    guest = await accounts.create("Bob", guest=True)
     secret, other = [await accounts.sessions.create(guest.id) for _ in range(2)]
     await accounts.sessions.end(secret)
     assert await accounts.by_session(secret) is None

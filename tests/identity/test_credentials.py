@@ -69,7 +69,7 @@ def test_any_characters_will_do(password: str) -> None:
 async def test_a_password_signs_in_and_its_kept_form_tells_nothing(
     accounts: Accounts, database: Database
 ) -> None:
-    ada = await accounts.create_guest("Ada")
+    ada = await accounts.create("Ada", guest=True)
     await accounts.set_password(ada.id, " Ada@Example.ORG ", GOOD, "")
     assert await accounts.profile(ada.id) == type(await accounts.profile(ada.id))(
         "Ada", "ada@example.org", True
@@ -90,7 +90,7 @@ async def test_a_password_signs_in_and_its_kept_form_tells_nothing(
 async def test_a_weaker_hash_is_made_anew(accounts: Accounts, database: Database) -> None:
     from argon2 import PasswordHasher
 
-    ada = await accounts.create_guest("Ada")
+    ada = await accounts.create("Ada", guest=True)
     await accounts.set_password(ada.id, "ada@example.org", GOOD, "")
     weak = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(GOOD)
     async with database.begin() as db:
@@ -103,7 +103,7 @@ async def test_a_weaker_hash_is_made_anew(accounts: Accounts, database: Database
 
 
 async def test_changing_it_needs_the_present_one(accounts: Accounts) -> None:
-    ada, eve = await accounts.create_guest("Ada"), await accounts.create_guest("Eve")
+    ada, eve = await accounts.create("Ada", guest=True), await accounts.create("Eve", guest=True)
     await accounts.set_password(ada.id, "ada@example.org", GOOD, "")
     with pytest.raises(Denied):
         await accounts.set_password(ada.id, "ada@example.org", "another long password", "wrong")
@@ -129,7 +129,7 @@ async def test_changing_it_needs_the_present_one(accounts: Accounts) -> None:
 async def test_who_is_deactivated_is_out(accounts: Accounts) -> None:
     token = await accounts.create_sign_in_token()
     owner, _ = await accounts.sign_in(token, "Owner")
-    ada = await accounts.create_guest("Ada")
+    ada = await accounts.create("Ada", guest=True)
     await accounts.set_password(ada.id, "ada@example.org", GOOD, "")
     _, session = await accounts.sign_in_with_password("ada@example.org", GOOD, "")
     _, key = await accounts.tokens.create(ada.id, "ci", [Scope.READ], "", None)
@@ -175,7 +175,7 @@ def test_failures_are_counted_by_address_and_account_and_forgotten() -> None:
 
 
 async def test_too_many_guesses_stop_being_looked_at(accounts: Accounts) -> None:
-    ada = await accounts.create_guest("Ada")
+    ada = await accounts.create("Ada", guest=True)
     await accounts.set_password(ada.id, "ada@example.org", GOOD, "")
     for _ in range(OF_BOTH):
         with pytest.raises(NotSignedIn):
@@ -228,7 +228,7 @@ async def test_a_token_narrows_what_its_owner_may_do(accounts: Accounts) -> None
 
 
 async def test_tokens_expire_and_are_counted(accounts: Accounts, database: Database) -> None:
-    ada, eve = await accounts.create_guest("Ada"), await accounts.create_guest("Eve")
+    ada, eve = await accounts.create("Ada", guest=True), await accounts.create("Eve", guest=True)
     token, secret = await accounts.tokens.create(ada.id, "ci", [Scope.READ], "", 1)
     assert (await accounts.tokens.list(ada.id))[0].used_at is None
     assert await accounts.by_token(secret)

@@ -89,7 +89,7 @@ class Uncontained(Server):
         database = Database(self.data_dir / "cloudide.sqlite")
         await database.start()
         await Accounts(database, ADMIN_TOKEN, session_days=1).start()
-        await Store(database, workspaces_per_user=1).create(
+        await Store(database, per_user=1, per_team=1).create(
             WORKSPACE, "promises", "base", AUTOMATION, ("", "")
         )
         await database.close()

@@ -13,6 +13,7 @@ from cloudide.web import routes
 # Changes of what is edited together, which its own history keeps, and of what only one person sees.
 NOT_RECORDED = {
     ("POST", "/api/v1/invites/preview"),
+    ("POST", "/api/v1/providers/{provider}/begin"),  # what comes of it is
     ("POST", f"{routes.WORKSPACE}/activity"),
     ("POST", f"{routes.WORKSPACE}/ports/{{port}}/ticket"),
 }
@@ -37,8 +38,8 @@ def test_each_route_that_changes_something_is_recorded_or_named_here() -> None:
 
 
 async def test_who_did_what(people: People) -> None:
-    owner = people["owner"]
-    ada, id = await people.join("Auditee", "editor")
+    owner = people["admin"]
+    ada, id = await people.join("Auditee", "terminal")
     token = await ada.post("/api/v1/tokens", json={"name": "ci", "scopes": ["exec"]})
     program = Api(people.server.url, headers={"Authorization": f"Bearer {token['token']}"})
     secret = "s3cret-argument"
@@ -65,7 +66,7 @@ async def test_who_did_what(people: People) -> None:
     assert (opened["workspace"], opened["detail"]) == (people.workspace, {"program": "echo"})
     removed = (await records(owner, workspace=people.workspace))[0]
     assert (removed["action"], removed["detail"]) == ("member.remove", {"user": id})
-    assert removed["user"] == people.ids["owner"]
+    assert removed["user"] == people.ids["admin"]
     everything = json.dumps(await records(owner, limit="1000"))
     assert secret not in everything
     assert token["token"] not in everything
@@ -81,7 +82,7 @@ async def test_signing_in_well_and_not(people: People) -> None:
     # What anybody may send as often as they like is not kept.
     assert (await nobody.request("POST", "/api/v1/session", json={})).status_code == 400
     assert (await nobody.request("POST", "/api/v1/workspaces", json={})).status_code == 401
-    found = (await records(people["owner"]))[:2]
+    found = (await records(people["admin"]))[:2]
     assert [each["outcome"] for each in found] == ["401 Sign in first"] * 2
     assert {each["action"] for each in found} == {"session.begin"}
     assert {each["user"] for each in found} == {""}
@@ -91,7 +92,7 @@ async def test_signing_in_well_and_not(people: People) -> None:
 
 
 async def test_pages_of_records(people: People) -> None:
-    owner = people["owner"]
+    owner = people["admin"]
     whole = await owner.get("/api/v1/audit?limit=1000")
     seen: list[int] = []
     before = ""

@@ -158,7 +158,7 @@ async def test_no_hostile_change_by_cookie(people: People) -> None:
 
 
 async def test_a_token_needs_no_origin_but_not_a_wrong_one(people: People) -> None:
-    api = people["admin"]
+    api = people.server.api
     assert (await api.request("POST", f"{people.root}/start")).status_code == 202
     wrong = {"Origin": "http://evil.example"}
     response = await api.request("POST", f"{people.root}/start", headers=wrong)

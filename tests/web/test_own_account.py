@@ -18,7 +18,7 @@ TIMEOUT = 30.0
 @pytest.fixture
 async def ada(people: People) -> AsyncIterator[tuple[Api, str]]:
     """Somebody who joined as an editor, and their id."""
-    api, id = await people.join("Ada", "editor")
+    api, id = await people.join("Ada", "terminal")
     yield api, id
     await api.close()
 
@@ -197,7 +197,7 @@ async def test_tokens_that_are_none(
 
 async def test_a_deactivated_account_is_cut_off(people: People, ada: tuple[Api, str]) -> None:
     api, id = ada
-    owner = people["owner"]
+    owner = people["admin"]
     listed = (await owner.get("/api/v1/users"))["users"]
     assert next(each for each in listed if each["id"] == id)["active"]
     async with api.socket("/api/v1/events") as socket:
@@ -207,7 +207,7 @@ async def test_a_deactivated_account_is_cut_off(people: People, ada: tuple[Api, 
         assert changed.json()["active"] is False
         assert await closed(socket) == 4401
     assert (await api.request("GET", "/api/v1/session")).status_code == 401
-    own = f"/api/v1/users/{people.ids['owner']}"
+    own = f"/api/v1/users/{people.ids['admin']}"
     kept = await owner.request("PATCH", own, json={"admin": False})
     assert kept.status_code == 409
     missing = await owner.request("PATCH", "/api/v1/users/missing", json={"active": False})

@@ -33,10 +33,11 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Uncont
 async def people(site: Uncontained) -> AsyncIterator[People]:
     people = People(site)
     people.workspace = WORKSPACE
-    for role in ("viewer", "editor"):
+    people.by_role["admin"] = site.api
+    for role in ("viewer", "terminal"):
         people.by_role[role], people.ids[role] = await people.join(role.title(), role)
     yield people
-    for role in ("viewer", "editor"):
+    for role in ("viewer", "terminal"):
         await people[role].close()
 
 
@@ -60,8 +61,8 @@ async def port() -> AsyncIterator[int]:
 async def test_private_is_for_those_who_run_programs(
     browsers: dict[str, Browser], port: int
 ) -> None:
-    await browsers["editor"].enter(port)
-    assert (await browsers["editor"].get(port)).text == "ok"
+    await browsers["terminal"].enter(port)
+    assert (await browsers["terminal"].get(port)).text == "ok"
     refused = await browsers["viewer"].ide.request("POST", f"{ROOT}/ports/{port}/ticket")
     assert refused.status_code == 403
     assert (await browsers["viewer"].get(port)).status_code == 401
@@ -72,7 +73,7 @@ async def test_private_is_for_those_who_run_programs(
 async def test_a_token_opens_what_its_scopes_allow(
     people: People, browsers: dict[str, Browser], port: int
 ) -> None:
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     statuses: list[int] = []
     for scope in ("exec", "read", "exec"):
         body = {"name": scope, "scopes": [scope]}
@@ -88,7 +89,7 @@ async def test_a_token_opens_what_its_scopes_allow(
 async def test_members_may_when_somebody_says_so_and_no_longer_when_not(
     browsers: dict[str, Browser], port: int
 ) -> None:
-    editor, viewer = browsers["editor"], browsers["viewer"]
+    editor, viewer = browsers["terminal"], browsers["viewer"]
     denied = await viewer.ide.request(
         "PATCH", f"{ROOT}/ports/{port}", json={"visibility": "members"}
     )
@@ -103,7 +104,7 @@ async def test_members_may_when_somebody_says_so_and_no_longer_when_not(
 async def test_a_browser_is_led_through_the_ide_and_back(
     browsers: dict[str, Browser], port: int
 ) -> None:
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     sent = await editor.get(port, "/deep/page?x=1&y=%20", headers=PAGE)
     assert sent.status_code == 303
     location = sent.headers["location"]
@@ -136,7 +137,7 @@ async def test_who_is_not_signed_in_or_may_not_is_told_so(
 
 @pytest.mark.parametrize("path", ["//evil.example", "/\\evil", "http://evil.example", "", "/\r\nX"])
 async def test_nobody_is_led_astray(browsers: dict[str, Browser], port: int, path: str) -> None:
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     back = await editor.ide.request("GET", f"{ROOT}/ports/{port}/open", params={"path": path})
     query = parse_qs(urlsplit(back.headers["location"]).query)
     assert query["path"] == ["/"]
@@ -149,7 +150,7 @@ async def test_nobody_is_led_astray(browsers: dict[str, Browser], port: int, pat
 async def test_a_ticket_is_for_one_place_and_a_cookie_too(
     browsers: dict[str, Browser], port: int
 ) -> None:
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     async with program(answering(OK)) as other:
         way = await editor.ide.post(f"{ROOT}/ports/{port}/ticket")
         moved = way["url"].replace(f"//{port}--", f"//{other}--")
@@ -165,7 +166,7 @@ async def test_a_public_link_opens_until_it_is_withdrawn(
 ) -> None:
     owner, nobody = browsers["admin"], browsers["nobody"]
     change = {"visibility": "public"}
-    denied = await browsers["editor"].ide.request("PATCH", f"{ROOT}/ports/{port}", json=change)
+    denied = await browsers["terminal"].ide.request("PATCH", f"{ROOT}/ports/{port}", json=change)
     assert denied.status_code == 403
     shared = await owner.ide._json("PATCH", f"{ROOT}/ports/{port}", json=change)
     address, _, secret = shared["link"].partition("#")
@@ -184,7 +185,7 @@ async def test_a_public_link_opens_until_it_is_withdrawn(
 async def test_a_cookie_outlives_a_restart_of_the_server(
     browsers: dict[str, Browser], port: int
 ) -> None:
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     await editor.enter(port)
     await editor.server.kill()
     await editor.server.start()
@@ -195,8 +196,8 @@ async def test_a_cookie_outlives_a_restart_of_the_server(
 async def test_a_member_who_is_removed_loses_requests_and_sockets_at_once(
     people: People, browsers: dict[str, Browser]
 ) -> None:
-    guest, id = await people.join("Guest", "editor")
-    browser = Browser(browsers["editor"].server, guest)
+    guest, id = await people.join("Guest", "terminal")
+    browser = Browser(browsers["terminal"].server, guest)
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head(reader)
@@ -230,8 +231,8 @@ async def test_a_member_who_is_removed_loses_requests_and_sockets_at_once(
 
 
 async def test_signing_out_ends_the_previews(people: People, browsers: dict[str, Browser]) -> None:
-    guest, _ = await people.join("Leaver", "editor")
-    browser = Browser(browsers["editor"].server, guest)
+    guest, _ = await people.join("Leaver", "terminal")
+    browser = Browser(browsers["terminal"].server, guest)
     async with serve(echo, "127.0.0.1", 0) as server:
         port = port_of(server)
         await browser.enter(port)
@@ -248,7 +249,7 @@ async def test_signing_out_ends_the_previews(people: People, browsers: dict[str,
 
 
 async def test_another_site_cannot_use_the_cookie(browsers: dict[str, Browser], port: int) -> None:
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     await editor.enter(port)
     sibling = editor.url(5173, "")
     foreign = editor.url(5173, "", "w1")
@@ -275,7 +276,7 @@ async def test_another_site_cannot_use_the_cookie(browsers: dict[str, Browser], 
 async def test_a_preflight_of_a_sibling_is_answered_without_the_program(
     browsers: dict[str, Browser], port: int
 ) -> None:
-    editor, nobody = browsers["editor"], browsers["nobody"]
+    editor, nobody = browsers["terminal"], browsers["nobody"]
     asks = {
         "Access-Control-Request-Method": "PUT",
         "Access-Control-Request-Headers": "content-type, x-own",
@@ -355,7 +356,7 @@ async def test_crafted_addresses_reach_nothing(
     browsers: dict[str, Browser], soak: Callable[[int, int], int]
 ) -> None:
     """Every request carries a good cookie; what it reaches is the one program, or nothing."""
-    editor = browsers["editor"]
+    editor = browsers["terminal"]
     chance = random.Random(4)  # noqa: S311 - the same every time
     reached = 0
     wrong: list[tuple[str, list[tuple[str, str]]]] = []

@@ -76,8 +76,8 @@ async def test_bodies_that_are_none(people: People) -> None:
 
 
 async def test_signing_out_cuts_this_sessions_sockets_only(people: People) -> None:
-    guest, _ = await people.join("Gus", "editor")
-    other, _ = await people.join("Other", "editor")
+    guest, _ = await people.join("Gus", "terminal")
+    other, _ = await people.join("Other", "terminal")
     terminal = await people["owner"].post(f"{people.root}/terminals", json={"command": ["cat"]})
     path = f"{people.root}/terminals/{terminal['id']}"
     async with (
@@ -104,17 +104,23 @@ async def test_signing_out_cuts_this_sessions_sockets_only(people: People) -> No
 
 async def test_an_invitation_from_preview_to_removal(people: People) -> None:
     owner = people["owner"]
-    body = {"workspace": people.workspace, "role": "editor"}
+    body = {"workspace": people.workspace, "role": "terminal"}
     made = await owner.post("/api/v1/invites", json=body)
     assert made["url"].startswith(f"{people.server.url}/invite#")
     token = made["url"].partition("#")[2]
     nobody = people.nobody()
     preview = await nobody.post("/api/v1/invites/preview", json={"token": token})
-    assert preview == {"workspace_name": "of people", "role": "editor", "invited_by": "Ada"}
+    assert preview == {
+        "place": "workspace",
+        "name": "of people",
+        "role": "terminal",
+        "invited_by": "Owner",
+        "approval": False,
+    }
     response = await nobody.request("POST", "/api/v1/invites/accept", json={"token": token})
     assert response.status_code == 400
     accepted = await nobody.post("/api/v1/invites/accept", json={"token": token, "name": "Bob"})
-    assert accepted["workspace"] == people.workspace
+    assert accepted["to"] == people.workspace
     user = accepted["user"]["id"]
     again = await asyncio.gather(
         *(nobody.post("/api/v1/invites/accept", json={"token": token}) for _ in range(4))
@@ -124,7 +130,7 @@ async def test_an_invitation_from_preview_to_removal(people: People) -> None:
     assert token not in json.dumps(listed)
     assert made["id"] in [each["id"] for each in listed["invites"]]
     await owner.delete(f"/api/v1/invites/{made['id']}")
-    response = await people["stranger"].request(
+    response = await people["other-team"].request(
         "POST", "/api/v1/invites/accept", json={"token": token}
     )
     assert response.status_code == 404

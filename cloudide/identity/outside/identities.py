@@ -59,7 +59,7 @@ class Identities:
                     "and link it in “Your account”; or ask somebody for an invitation."
                 )
             number = (await db.execute(select(func.count()).select_from(users))).scalar_one()
-            values = new_row(secrets.token_hex(8), _name(claims), False, number)
+            values = new_row(secrets.token_hex(8), _name(claims), number)
             await db.execute(insert(users).values(**values))
             await db.execute(insert(identities).values(**_row(claims, str(values["id"]))))
             return user_of(values)

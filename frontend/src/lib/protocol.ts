@@ -5,13 +5,18 @@
  * messages, terminals). Errors are RFC 9457 problem documents.
  */
 
-export type Role = 'owner' | 'editor' | 'viewer';
+/** Each may do what those before it may. `terminal` may run programs. */
+export type Role = 'viewer' | 'editor' | 'terminal' | 'owner';
 
 export interface User {
   id: string;
   name: string;
   color: string;
   admin: boolean;
+  /** Came by a link to a workspace, and has nothing here but what they were invited to. */
+  guest: boolean;
+  /** May make workspaces and teams. */
+  creates: boolean;
 }
 
 /** What somebody may set of their account. */
@@ -23,7 +28,12 @@ export interface AccountProfile {
 }
 
 /** An account as administrators see it. */
-export interface AccountOfSite extends User {
+export interface AccountOfSite {
+  id: string;
+  name: string;
+  color: string;
+  admin: boolean;
+  guest: boolean;
   email: string;
   active: boolean;
 }
@@ -155,13 +165,26 @@ export interface Workspace {
   stopped_by?: string | null;
   owner: string;
   owner_name?: string;
+  /** The team that owns it instead, or "". */
+  team: string;
+  team_name: string;
+  /** What plain members of that team may do in it; "" for nothing. */
+  team_role: Exclude<Role, 'owner'> | '';
   role: Role;
   created_at: string;
+}
+
+export interface WorkspaceChange {
+  name?: string;
+  team_role?: Exclude<Role, 'owner'> | '';
+  team?: string;
+  owner?: string;
 }
 
 export interface NewWorkspace {
   name: string;
   image: string;
+  team?: string;
   git?: { url: string; ref?: string };
 }
 
@@ -278,7 +301,7 @@ export type TaskRunControl =
   | { type: 'ready' }
   | { type: 'ended'; run: TaskRun };
 
-export type PortVisibility = 'private' | 'members' | 'public';
+export type PortVisibility = 'private' | 'members' | 'team' | 'public';
 
 /** A port that a program listens on (`open`), or that is shared; `url` is "" where previews have no address. */
 export interface PortInfo {
@@ -298,20 +321,65 @@ export interface Member {
   name: string;
   color: string;
   role: Role;
+  guest: boolean;
+  /** By being in the team that owns the workspace. */
+  team: boolean;
   online: boolean;
 }
 
+export type TeamRole = 'member' | 'maintainer' | 'owner';
+
+/** `role` is one's own. */
+export interface Team {
+  id: string;
+  name: string;
+  role: TeamRole;
+  members: number;
+  workspaces: number;
+  created_at: string;
+}
+
+export interface TeamMember {
+  id: string;
+  name: string;
+  color: string;
+  role: TeamRole;
+}
+
+export type InvitePlace = 'workspace' | 'team' | 'site';
+
 export interface Invite {
   id: string;
+  place: InvitePlace;
   url?: string;
-  role: Role;
+  role: string;
+  approval?: boolean;
+  invited_by: string;
   expires_at: string;
 }
 
 export interface InvitePreview {
-  workspace_name: string;
-  role: Role;
+  place: InvitePlace;
+  name: string;
+  role: string;
   invited_by: string;
+  approval: boolean;
+}
+
+/** `request`: what waits for somebody to let them in, or "". */
+export interface Accepted {
+  place: InvitePlace;
+  to: string;
+  user: User;
+  request: string;
+}
+
+/** Somebody who asks to be let in. */
+export interface JoinRequest {
+  id: string;
+  person: { id: string; name: string; color: string };
+  role: Role;
+  created_at: string;
 }
 
 /** RFC 9457 section 3.1. */
@@ -372,6 +440,7 @@ export type LiveEvent =
   | ProgressEvent
   | LogEvent
   | { type: 'presence'; workspace: string; people: Person[] }
+  | { type: 'requests'; workspace: string; requests: JoinRequest[] }
   | FilesEvent
   | { type: 'terminals'; workspace: string; terminals: TerminalInfo[] }
   | { type: 'ports'; workspace: string; ports: PortInfo[] }

@@ -82,7 +82,7 @@ export class Account {
     this.identities = this.identities.filter((each) => each.id !== id);
   }
 
-  async changePerson(id: string, change: { admin?: boolean; active?: boolean }): Promise<void> {
+  async changePerson(id: string, change: { admin?: boolean; active?: boolean; guest?: boolean }): Promise<void> {
     const changed = await request<AccountOfSite>('PATCH', `/api/v1/users/${encodeURIComponent(id)}`, change);
     this.people = this.people.map((each) => (each.id === id ? changed : each));
   }

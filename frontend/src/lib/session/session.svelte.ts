@@ -1,4 +1,4 @@
-import type { DeviceRequest, InvitePreview, Provider, TokenScope, User } from '../protocol';
+import type { Accepted, DeviceRequest, InvitePreview, Provider, TokenScope, User } from '../protocol';
 import { ApiError, messageOf, request } from './api';
 
 /** Who is signed in here. */
@@ -67,15 +67,22 @@ class Session {
     return request('POST', '/api/v1/invites/preview', { token });
   }
 
-  /** Joins the workspace an invitation is for, and answers its id. */
-  async acceptInvite(token: string, name?: string): Promise<string> {
-    const answer = await request<{ workspace: string; user: User }>(
-      'POST',
-      '/api/v1/invites/accept',
-      { token, ...(name ? { name } : {}) },
-    );
+  /** Follows an invitation; what it needs approval for is only asked for. */
+  async acceptInvite(token: string, name?: string): Promise<Accepted> {
+    const body = { token, ...(name ? { name } : {}) };
+    const answer = await request<Accepted>('POST', '/api/v1/invites/accept', body);
     this.#adopt(answer.user);
-    return answer.workspace;
+    return answer;
+  }
+
+  /** Waits until somebody has answered a request to be let in. */
+  async untilAnswered(id: string, signal: AbortSignal): Promise<'accepted' | 'denied'> {
+    for (;;) {
+      const path = `/api/v1/requests/${encodeURIComponent(id)}?wait=1`;
+      const { answer } = await request<{ answer: 'waiting' | 'accepted' | 'denied' }>('GET', path);
+      if (answer !== 'waiting') return answer;
+      signal.throwIfAborted();
+    }
   }
 
   #adopt(user: User): void {

@@ -2,6 +2,7 @@
 export type Route =
   | { screen: 'workspaces' }
   | { screen: 'account' }
+  | { screen: 'teams' }
   | { screen: 'signin'; token: string | null }
   | { screen: 'invite'; token: string }
   | { screen: 'device'; code: string }
@@ -11,6 +12,7 @@ export type Route =
 export function routeOf(pathname: string, hash: string): Route {
   if (pathname === '/') return { screen: 'workspaces' };
   if (pathname === '/account') return { screen: 'account' };
+  if (pathname === '/teams') return { screen: 'teams' };
   if (pathname === '/signin') {
     return { screen: 'signin', token: new URLSearchParams(hash.slice(1)).get('token') };
   }

@@ -1,5 +1,22 @@
-import type { Invite, Member, Role } from '../protocol';
+import { live } from '../live/events.svelte';
+import type { Invite, JoinRequest, Member, Role } from '../protocol';
 import { messageOf, request, workspaceUrl } from '../session/api';
+
+/** What a role is called where somebody gets it. */
+export const ROLES: Record<Role, string> = {
+  viewer: 'Can view',
+  editor: 'Can edit',
+  terminal: 'Can edit and run',
+  owner: 'Owner',
+};
+
+export type GivenRole = Exclude<Role, 'owner'>;
+
+/** Lets somebody in who asked to be, or does not. */
+export function answer(workspace: string, asked: JoinRequest, yes: boolean): Promise<null> {
+  const path = workspaceUrl(workspace, `/requests/${encodeURIComponent(asked.id)}`);
+  return request('POST', path, { answer: yes ? 'accepted' : 'denied' });
+}
 
 /** Who may enter a workspace, and the links that let more people in. */
 export class Sharing {
@@ -16,6 +33,15 @@ export class Sharing {
     readonly owner: boolean,
   ) {}
 
+  /** Follows who comes and goes until the answer is called. */
+  open(): () => void {
+    void this.load();
+    return live.listen((event) => {
+      const ours = 'workspace' in event && event.workspace === this.workspace;
+      if (ours && (event.type === 'presence' || event.type === 'requests')) void this.load();
+    });
+  }
+
   async load(): Promise<void> {
     await this.#attempt(async () => {
       const query = new URLSearchParams({ workspace: this.workspace });
@@ -31,9 +57,10 @@ export class Sharing {
     });
   }
 
-  async invite(role: Exclude<Role, 'owner'>): Promise<void> {
+  async invite(role: GivenRole, approval: boolean): Promise<void> {
     await this.#attempt(async () => {
-      this.created = await request<Invite>('POST', '/api/v1/invites', { workspace: this.workspace, role });
+      const body = { workspace: this.workspace, role, approval };
+      this.created = await request<Invite>('POST', '/api/v1/invites', body);
       await this.load();
     });
   }
@@ -46,11 +73,22 @@ export class Sharing {
     });
   }
 
+  async change(member: Member, role: GivenRole): Promise<void> {
+    await this.#attempt(async () => {
+      await request('PATCH', this.#path(member), { role });
+      this.members = this.members.map((other) => (other.id === member.id ? { ...other, role } : other));
+    });
+  }
+
   async remove(member: Member): Promise<void> {
     await this.#attempt(async () => {
-      await request('DELETE', workspaceUrl(this.workspace, `/members/${encodeURIComponent(member.id)}`));
+      await request('DELETE', this.#path(member));
       this.members = this.members.filter((other) => other.id !== member.id);
     });
+  }
+
+  #path(member: Member): string {
+    return workspaceUrl(this.workspace, `/members/${encodeURIComponent(member.id)}`);
   }
 
   async #attempt(work: () => Promise<void>): Promise<void> {

@@ -2,7 +2,14 @@ import { Documents } from '../editor/documents.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
 import { Languages } from '../languages/languages.svelte';
-import { CloseCode, type Person, type PortInfo, type TerminalInfo, type Workspace } from '../protocol';
+import {
+  CloseCode,
+  type JoinRequest,
+  type Person,
+  type PortInfo,
+  type TerminalInfo,
+  type Workspace,
+} from '../protocol';
 import { Ports } from '../ports/ports.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
@@ -11,10 +18,14 @@ import { Terminals } from '../terminal/terminals.svelte';
 import { Progress } from '../workspaces/creation.svelte';
 import { act, type WorkspaceAction } from '../workspaces/workspaces.svelte';
 
+const GONE = 'You are no longer a member of this workspace, or it was deleted.';
+
 /** One workspace that is open in this page: its state, people, files, tabs and terminals. */
 export class OpenWorkspace {
   workspace = $state.raw<Workspace | null>(null);
   people = $state.raw<Person[]>([]);
+  /** Who asks to be let in; only told to those who may. */
+  requests = $state.raw<JoinRequest[]>([]);
   /** Why the workspace cannot be shown at all. */
   refused = $state('');
   acting = $state(false);
@@ -28,7 +39,9 @@ export class OpenWorkspace {
   stopsAt = $state<string | null>(null);
   readonly progress = new Progress();
   readonly running = $derived(this.workspace?.state === 'running');
-  readonly writable = $derived(this.workspace !== null && this.workspace.role !== 'viewer');
+  readonly writable = $derived(this.refused === '' && this.workspace !== null && this.workspace.role !== 'viewer');
+  /** May run programs: type in terminals, start tasks, open ports. */
+  readonly runnable = $derived(this.writable && this.workspace?.role !== 'editor');
 
   constructor(readonly id: string) {
     this.tree = new FileTree(id);
@@ -63,7 +76,7 @@ export class OpenWorkspace {
       this.#adopt(await request<Workspace>('GET', workspaceUrl(this.id)));
     } catch (error) {
       const final = error instanceof ApiError && [403, 404].includes(error.status);
-      if (final) this.refused = messageOf(error);
+      if (final) this.refused = this.workspace ? GONE : messageOf(error);
       else if (this.workspace === null) this.refused = messageOf(error);
     }
   }
@@ -96,6 +109,9 @@ export class OpenWorkspace {
         return;
       case 'presence':
         if (event.workspace === this.id) this.people = event.people;
+        return;
+      case 'requests':
+        if (event.workspace === this.id) this.requests = event.requests;
         return;
       case 'files':
         if (event.workspace !== this.id) return;
@@ -156,7 +172,7 @@ export class OpenWorkspace {
   #takePorts(list: PortInfo[]): void {
     const opened = this.ports
       .take(list)
-      .filter((port) => port.url && (this.writable || port.visibility !== 'private') && !this.tasks.serves(port.port));
+      .filter((port) => port.url && (this.runnable || port.visibility !== 'private') && !this.tasks.serves(port.port));
     const [first] = opened;
     if (!first) return;
     if (opened.length > 1) toasts.info(`Ports ${opened.map((port) => port.port).join(', ')} opened.`);

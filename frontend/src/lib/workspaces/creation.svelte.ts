@@ -81,6 +81,8 @@ export class Progress {
 export class Creation {
   name = $state('');
   image = $state('');
+  /** Whose it is: a team, or "" for one's own. */
+  team = $state('');
   source = $state<Source>('empty');
   gitUrl = $state('');
   gitRef = $state('');
@@ -113,6 +115,7 @@ export class Creation {
     this.phase = 'working';
     this.error = '';
     const body: NewWorkspace = { name: this.name.trim(), image: this.image };
+    if (this.team) body.team = this.team;
     if (this.source === 'git') {
       const ref = this.gitRef.trim();
       body.git = { url: this.gitUrl.trim(), ...(ref ? { ref } : {}) };
