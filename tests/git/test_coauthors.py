@@ -73,8 +73,8 @@ async def together(ada: Api, join: Join, ids: dict[str, str]) -> AsyncIterator[T
     workspace = await ada.create("together")
     people = {
         "Ada": ada,
-        "Bo": await join("Bo", "editor", workspace),
-        "Cy": await join("Cy", "editor", workspace),
+        "Bo": await join("Bo", "terminal", workspace),
+        "Cy": await join("Cy", "terminal", workspace),
     }
     for name, api in people.items():
         ids[name] = (await api.get("/api/v1/account"))["id"]

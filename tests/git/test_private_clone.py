@@ -34,7 +34,7 @@ async def test_a_private_repository_at_create(
     assert token not in str(records)
 
     # Whoever else is here has none of it, nor has a program of hers.
-    editor = await join("Bo", "editor", own)
+    editor = await join("Bo", "terminal", own)
     assert (await editor.get(CREDENTIALS))["credentials"] == []
     gone = await editor.request("DELETE", f"{CREDENTIALS}/{shown['id']}")
     assert gone.status_code == 404
