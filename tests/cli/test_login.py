@@ -152,7 +152,7 @@ async def test_a_program_that_is_no_browser_of_somebodys(site: Uncontained, ada:
 async def test_codes_are_not_to_be_guessed(site: Uncontained) -> None:
     database = Database(site.data_dir / "cloudide.sqlite")
     accounts = Accounts(database, "", 1)
-    secret = await accounts.sessions.create((await accounts.create_guest("Guesser")).id)
+    secret = await accounts.sessions.create((await accounts.create("Guesser", guest=False)).id)
     await database.close()
     guest = Api(site.url, headers={"Origin": site.url}, cookies={"cloudide": secret})
     statuses = [
