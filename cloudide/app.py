@@ -152,6 +152,10 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         git.forget(workspace)
         await rooms.forget(workspace)
 
+    def owner_of(workspace: str) -> Person | None:
+        view = supervisor.view(workspace)
+        return Person(view["owner"], view["owner_name"], "") if view["owner"] else None
+
     supervisor.after_delete = forget
     terminals.on_change = lambda workspace: feed.publish(
         "terminals", workspace, {"terminals": terminals.list(workspace)}
@@ -178,7 +182,13 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             record=audit.append,
             person_of=accounts.get,
             typist=terminals.typist,
-            owner=lambda workspace: supervisor.view(workspace)["owner"],
+            owner=owner_of,
+        )
+        git.asking.on_change = lambda question, asked: feed.publish(
+            "git_question",
+            question.workspace,
+            {"question": msgspec.to_builtins(question), "asked": asked},
+            person=question.to,
         )
         terminals.on_typist = git.questions.typing
         supervisor.cloning = lambda workspace: git.errands.cloning(

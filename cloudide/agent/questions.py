@@ -1,7 +1,7 @@
 """What programs of the workspace ask the server (`protocol/questions.py`), over a Unix socket.
 
 A program connects, writes one line of JSON, `{"origin", "question"}`, and reads one, the answer.
-What it was granted lasts until it closes the connection.
+What it was granted lasts until it closes the connection; another line says why that failed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Questions:
         self.connected = False
         self._on_event = on_event
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
+        self._told: dict[str, asyncio.StreamWriter] = {}  # those who were granted something
         self._server: asyncio.Server | None = None
 
     async def listen(self, path: str) -> None:
@@ -50,6 +51,8 @@ class Questions:
         future = self._waiting.get(id)
         if future is not None and not future.done():
             future.set_result(answer)
+        elif (writer := self._told.get(id)) is not None:
+            writer.write(_encoder.encode(answer) + b"\n")  # why what was granted came to nothing
 
     def cut(self) -> None:
         """The link has gone: nothing that was asked over it is answered."""
@@ -81,8 +84,10 @@ class Questions:
             if future.done():
                 writer.write(_encoder.encode(future.result()) + b"\n")
                 await writer.drain()
+                self._told[id] = writer
                 await gone
         finally:
             gone.cancel()
+            self._told.pop(id, None)
             del self._waiting[id]
             self._on_event(Withdrawn(id))

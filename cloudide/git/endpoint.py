@@ -279,7 +279,7 @@ class _Connection:
 
     async def _refuse(self, error: CloudIDEError) -> None:
         """Tell Git why not; it prints plain text as words of the host."""
-        self._endpoint.errand.trouble = error
+        self._endpoint.errand.fail(error)
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return  # half an answer is all it gets
         content = f"{error.message}\n".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
@@ -32,8 +33,13 @@ class Errand:
         self.service = service
         self.login = login
         self.trouble: CloudIDEError | None = None  # why it failed, if we know better than Git
+        self.failed = asyncio.Event()
         self.updates: list[Update] = []  # what was pushed
         self._approve = approve
+
+    def fail(self, error: CloudIDEError) -> None:
+        self.trouble = error
+        self.failed.set()
 
     async def approve(self, updates: Sequence[Update]) -> None:
         """Raises: CloudIDEError: this is not what the person asked for."""

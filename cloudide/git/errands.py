@@ -71,7 +71,8 @@ class Errands:
             login = await self.credentials.use(credential)
             errand = Errand(request.remote, request.service, login, request.approve)
             yield errand
-            outcome = DONE
+            trouble = errand.trouble
+            outcome = DONE if trouble is None else f"{trouble.status} {trouble.title}"
         except CloudIDEError as error:
             # What the server saw says more than what Git makes of it.
             trouble = errand.trouble if errand is not None and errand.trouble else error

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from cloudide.agents.hub import Agents
 from cloudide.git.actions import Actions
+from cloudide.git.asking import Asking
 from cloudide.git.coauthors import CoAuthorship, Wrote
 from cloudide.git.commits import Commits
 from cloudide.git.credentials import Credentials
@@ -30,7 +31,7 @@ class Git:
         record: `Audit.append`.
         person_of: finds an account by its id.
         typist: who typed in a terminal of a workspace last.
-        owner: the id of who owns a workspace.
+        owner: whose a workspace is, if it is a person's.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Git:
         record: Callable[..., Awaitable[None]],
         person_of: Callable[[str], Awaitable[User | None]],
         typist: Callable[[str, str], Person | None],
-        owner: Callable[[str], str],
+        owner: Callable[[str], Person | None],
     ) -> None:
         hosts = Hosts(settings.insecure_git_hosts, settings.git_internal_hosts)
         self.credentials = Credentials(database, sealing)
@@ -54,7 +55,16 @@ class Git:
         self.errands = Errands(agents, self.credentials, record, hosts, context)
         self.actions = Actions(agents, self.errands, settings.clone_timeout)
         coauthors = CoAuthorship(wrote, self.profiles)
-        self.questions = Questions(agents, coauthors, self.profiles, typist, owner)
+        self.asking = Asking(self.errands, owner)
+        self.questions = Questions(
+            agents,
+            coauthors,
+            self.profiles,
+            self.asking,
+            typist,
+            owner,
+            settings.clone_timeout,
+        )
         self.commits = Commits(agents, coauthors, self.profiles, self.questions.origin)
         self._stack = AsyncExitStack()
 

@@ -133,6 +133,9 @@ class _Page:
         stops_at = provided.activity.warning(workspace)
         self._send({"type": "activity", "workspace": workspace, "stops_at": stops_at})
         self._send({"type": "ports", "workspace": workspace, **ports.message(provided, workspace)})
+        for question in provided.git.asking.pending(workspace, self._caller.user.id):
+            body = {"question": msgspec.to_builtins(question), "asked": True}
+            self._send({"type": "git_question", "workspace": workspace, **body})
         if provided.terminals.known(workspace):
             terminals = provided.terminals.list(workspace)
             self._send({"type": "terminals", "workspace": workspace, "terminals": terminals})
@@ -160,6 +163,8 @@ class _Page:
             self._channel.close(1011, "The server failed at this; its log says how.")
 
     def _forward(self, event: Event) -> None:
+        if event.person not in ("", self._caller.user.id):
+            return
         if event.type == "workspace":
             role = self._attendants[event.workspace].grant.role
             self._send({"type": "workspace", "workspace": {**event.body, "role": role}})

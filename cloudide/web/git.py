@@ -8,10 +8,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cloudide.errors import Denied
 from cloudide.git.actions import Kind, Order, State, View
+from cloudide.git.asking import Question, Reply
 from cloudide.identity.permissions import Grant, Person
 from cloudide.web.access import Caller
-from cloudide.web.bodies import json_body, json_response
+from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.files import clean_path
 from cloudide.web.openapi import describe
 from cloudide.web.services import services
@@ -148,6 +150,45 @@ async def commit(request: Request) -> Response:
     )
     request.state.audit |= {"commit": made.id}
     return json_response(CommitView(made.id, made.message), 201)
+
+
+class QuestionList(msgspec.Struct):
+    questions: list[Question]
+
+
+class NewAnswer(msgspec.Struct):
+    """`allow`: with your credentials. `here`: you type a password in the terminal instead.
+    `owner`: ask the workspace's owner. Else `deny`."""
+
+    answer: Reply
+
+
+@describe(tag="git", HTTP_200=QuestionList)
+async def questions(request: Request) -> Response:
+    """What Git in a terminal of yours, or a guest's, asks you now."""
+    grant: Grant = request.state.grant
+    asking = services(request).git.asking
+    return json_response(QuestionList(asking.pending(grant.workspace, grant.person.id)))
+
+
+@describe(tag="git", body=NewAnswer, HTTP_204=None)
+async def answer(request: Request) -> Response:
+    """Answer a question that you are asked; each is for one fetch or push."""
+    body = await json_body(request, NewAnswer)
+    grant: Grant = request.state.grant
+    caller: Caller = request.state.caller
+    if not caller.session:
+        raise Denied("An API token cannot do this; sign in to the IDE.")
+    question = services(request).git.asking.answer(
+        grant.workspace, grant.person.id, request.path_params["question"], body.answer
+    )
+    request.state.audit |= {
+        "answer": body.answer,
+        "repository": question.repository,
+        "service": question.service,
+        "asker": question.asker.id,
+    }
+    return no_content()
 
 
 def _view(view: View) -> ActionView:

@@ -247,6 +247,9 @@ ENDPOINTS = [
     ),
     Endpoint("GET", f"{WORKSPACE}/git/co-authors", READ, git.co_authors),
     Endpoint("POST", f"{WORKSPACE}/git/commits", EXECUTE, git.commit, "git.commit"),
+    # Who is asked answers, and nobody else; the handler looks.
+    Endpoint("GET", f"{WORKSPACE}/git/questions", READ, git.questions),
+    Endpoint("POST", f"{WORKSPACE}/git/questions/{{question}}", READ, git.answer, "git.answer"),
     Endpoint("GET", f"{WORKSPACE}/languages", READ, languages.show_all),
     Endpoint("GET", f"{WORKSPACE}/languages/{{server}}/log", READ, languages.show_log),
     Endpoint(

@@ -18,11 +18,15 @@ QUEUE = 1000
 
 
 class Event(msgspec.Struct, frozen=True):
-    """`body` is a JSON object; `type` names its shape. `workspace` is "" for the list itself."""
+    """`body` is a JSON object; `type` names its shape. `workspace` is "" for the list itself.
+
+    `person`: the one who is told, if it is not everybody who watches.
+    """
 
     type: str
     workspace: str
     body: dict[str, Any]
+    person: str = ""
 
 
 LAGGED = Event("lagged", "", {})
@@ -69,9 +73,9 @@ class Feed:
     def forget(self, watcher: Watcher) -> None:
         self._watchers.discard(watcher)
 
-    def publish(self, type: str, workspace: str, body: dict[str, Any]) -> None:
+    def publish(self, type: str, workspace: str, body: dict[str, Any], person: str = "") -> None:
         """Tell everybody who watches `workspace`, and those who watch the list of `workspace`."""
-        event = Event(type, workspace, body)
+        event = Event(type, workspace, body, person)
         if type in ("progress", "log"):
             self._history.setdefault(workspace, deque(maxlen=HISTORY)).append(event)
         for watcher in self._watchers:

@@ -47,6 +47,7 @@ BODIES: dict[str, object] = {
     "PUT /api/v1/git-profile": {"email": "nobody", "dotfiles": ""},
     f"POST {WORKSPACE}/git/actions": {"kind": "fetch", "remote": "", "url": ""},
     f"POST {WORKSPACE}/git/commits": {"message": ""},
+    f"POST {WORKSPACE}/git/questions/{{question}}": {"answer": "deny"},
     "POST /api/v1/device/requests/{code}": {"allow": False},
     "POST /api/v1/webhooks": {"url": "https://10.0.0.1/"},
     f"PATCH {routes.WEBHOOK}": {},

@@ -63,6 +63,33 @@ export interface LinkedIdentity {
   used_at: string;
 }
 
+/** What Git in a terminal asks somebody. `username` '': they have no credentials for it. */
+export interface GitQuestion {
+  id: string;
+  workspace: string;
+  to: string;
+  asker: Pick<Person, 'id' | 'name' | 'color'>;
+  service: 'git-upload-pack' | 'git-receive-pack';
+  repository: string;
+  username: string;
+  branch: string;
+  commit: string;
+  updates: { ref: string; old: string; new: string }[];
+  owner: string;
+  expires_at: number;
+}
+
+/** A fetch, pull or push. `lines`: the end of what Git printed. */
+export interface GitAction {
+  id: string;
+  kind: 'fetch' | 'pull' | 'push';
+  person: Pick<Person, 'id' | 'name' | 'color'>;
+  repository: string;
+  state: 'running' | 'done' | 'failed' | 'cancelled';
+  lines: string[];
+  error: string;
+}
+
 /** `email` '': an address that reaches nobody, as `signed` shows. */
 export interface GitProfile {
   email: string;
@@ -446,6 +473,8 @@ export type LiveEvent =
   | { type: 'ports'; workspace: string; ports: PortInfo[] }
   | { type: 'languages'; workspace: string }
   | { type: 'tasks'; workspace: string; runs: TaskRun[] }
+  | { type: 'git_question'; workspace: string; question: GitQuestion; asked: boolean }
+  | { type: 'git_action'; workspace: string; action: GitAction }
   | { type: 'task_ready'; workspace: string; task: string; port: number }
   | { type: 'activity'; workspace: string; stops_at: string | null }
   | { type: 'error'; workspace?: string | null; detail: string }
