@@ -17,6 +17,7 @@ from cloudide.identity.tokens import ApiToken
 from cloudide.web.access import Caller, grant_for
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import slice_of
 from cloudide.web.services import services
 
 
@@ -48,7 +49,10 @@ class SessionView(msgspec.Struct):
 
 
 class SessionList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     sessions: list[SessionView]
+    next: str | None
 
 
 class NewToken(msgspec.Struct):
@@ -74,7 +78,10 @@ class TokenView(msgspec.Struct, omit_defaults=True):
 
 
 class TokenList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     tokens: list[TokenView]
+    next: str | None
 
 
 # ── the account ─────────────────────────────────────────────────────────────────────────────────
@@ -115,12 +122,13 @@ async def _account(request: Request) -> Response:
 # ── sessions ────────────────────────────────────────────────────────────────────────────────────
 
 
-@describe(tag="account", HTTP_200=SessionList)
+@describe(tag="account", paged=True, HTTP_200=SessionList)
 async def sessions(request: Request) -> Response:
     """The browsers that are signed in as you."""
     caller: Caller = request.state.caller
     found = await services(request).accounts.sessions.list(caller.user.id)
-    return json_response(SessionList([_session_view(each, caller) for each in found]))
+    page, following = slice_of(request, found, lambda each: each.id)
+    return json_response(SessionList([_session_view(each, caller) for each in page], following))
 
 
 @describe(tag="account", HTTP_204=None)
@@ -170,12 +178,13 @@ def _session_view(session: Session, caller: Caller) -> SessionView:
 # ── tokens ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@describe(tag="account", HTTP_200=TokenList)
+@describe(tag="account", paged=True, HTTP_200=TokenList)
 async def tokens(request: Request) -> Response:
     """Your API tokens, without their secrets."""
     caller: Caller = request.state.caller
     found = await services(request).accounts.tokens.list(caller.user.id)
-    return json_response(TokenList([_token_view(each) for each in found]))
+    page, following = slice_of(request, found, lambda each: each.id)
+    return json_response(TokenList([_token_view(each) for each in page], following))
 
 
 @describe(tag="account", body=NewToken, HTTP_201=TokenView)

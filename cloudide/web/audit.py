@@ -15,7 +15,7 @@ from cloudide.errors import CloudIDEError, InvalidInput, TooMany
 from cloudide.identity.audit import DONE, Record
 from cloudide.web.access import Caller, require_administrator
 from cloudide.web.bodies import json_response
-from cloudide.web.openapi import describe
+from cloudide.web.openapi import Query, describe
 from cloudide.web.services import services
 
 SIGN_IN = "session.begin"
@@ -102,7 +102,15 @@ async def record(
     )
 
 
-@describe(tag="audit", HTTP_200=RecordList)
+@describe(
+    tag="audit",
+    query={
+        "before": Query("those before this number", {"type": "integer", "minimum": 1}),
+        "limit": Query("how many", {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT}),
+        "workspace": "those of a workspace",
+    },
+    HTTP_200=RecordList,
+)
 async def show(request: Request) -> Response:
     """What people did, for administrators: `?before=` a number, `?limit=`, `?workspace=`."""
     require_administrator(request)

@@ -20,7 +20,7 @@ from cloudide.collab.text import content_hash
 from cloudide.errors import Conflict, InvalidInput, PreconditionFailed, TooLarge
 from cloudide.identity.permissions import Grant
 from cloudide.web.bodies import bytes_body, chunks, json_body, json_response, no_content
-from cloudide.web.openapi import describe
+from cloudide.web.openapi import Query, describe
 from cloudide.web.services import services
 
 MAX_PATH = 4096
@@ -67,7 +67,14 @@ def _file_path(request: Request) -> str:
     return path
 
 
-@describe(tag="files", HTTP_200=TreeView)
+@describe(
+    tag="files",
+    query={
+        "path": "the folder; default: the root",
+        "depth": Query("how many levels", {"type": "integer", "minimum": 1, "maximum": MAX_DEPTH}),
+    },
+    HTTP_200=TreeView,
+)
 async def tree(request: Request) -> Response:
     """Entries below `path` (the root, if not given), `depth` levels deep."""
     depth = request.query_params.get("depth", "1")
@@ -83,7 +90,14 @@ async def tree(request: Request) -> Response:
     )
 
 
-@describe(tag="files", HTTP_200=None, HTTP_206=None, HTTP_304=None)
+@describe(
+    tag="files",
+    headers={"Range": "one range of bytes", "If-None-Match": "the ETag of what is known already"},
+    gives="application/octet-stream",
+    HTTP_200=None,
+    HTTP_206=None,
+    HTTP_304=None,
+)
 async def read(request: Request) -> Response:
     """A file's bytes; `Range` (one range) and `If-None-Match` are honoured (RFC 9110)."""
     grant: Grant = request.state.grant
@@ -122,7 +136,14 @@ async def _read_large(request: Request, path: str) -> Response:
     return StreamingResponse(aiter(download), 206 if span else 200, headers)
 
 
-@describe(tag="files", HTTP_200=FileWritten, HTTP_201=FileWritten)
+@describe(
+    tag="files",
+    takes="application/octet-stream",
+    query={"type": Query("`directory` makes one", {"type": "string", "enum": ["directory"]})},
+    headers={"If-Match": "the ETag that it has to have still", "If-None-Match": "* for a new file"},
+    HTTP_200=FileWritten,
+    HTTP_201=FileWritten,
+)
 async def write(request: Request) -> Response:
     """Write a file; `If-Match` with an ETag, or `If-None-Match: *` for a new one.
 
@@ -159,7 +180,11 @@ async def write(request: Request) -> Response:
     return json_response(FileWritten(path, done.hash), status, {"ETag": f'"{done.hash}"'})
 
 
-@describe(tag="files", HTTP_204=None)
+@describe(
+    tag="files",
+    query={"recursive": Query("a folder with all in it", {"type": "boolean"})},
+    HTTP_204=None,
+)
 async def delete(request: Request) -> Response:
     """Delete a file, or with `?recursive=true` a directory with all in it."""
     recursive = request.query_params.get("recursive") == "true"
@@ -167,7 +192,7 @@ async def delete(request: Request) -> Response:
     return no_content()
 
 
-@describe(tag="files", body=MoveBody, HTTP_200=None)
+@describe(tag="files", body=MoveBody, HTTP_200=dict[str, str])
 async def move(request: Request) -> Response:
     """Rename or move a file or directory; an existing target is never replaced."""
     body = await json_body(request, MoveBody)

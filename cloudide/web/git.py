@@ -119,7 +119,11 @@ class CommitView(msgspec.Struct):
     message: str
 
 
-@describe(tag="git", HTTP_200=CoAuthorsView)
+@describe(
+    tag="git",
+    query={"directory": "the repository's folder; default: the root", "amend": "`true`"},
+    HTTP_200=CoAuthorsView,
+)
 async def co_authors(request: Request) -> Response:
     """Who besides you typed what is staged in the repository in `directory`.
 

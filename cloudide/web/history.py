@@ -21,7 +21,7 @@ from cloudide.errors import InvalidInput
 from cloudide.identity.permissions import Grant
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.files import clean_path
-from cloudide.web.openapi import describe
+from cloudide.web.openapi import Query, describe
 from cloudide.web.services import services
 
 MAX_LIMIT = 500
@@ -103,7 +103,18 @@ class BlameView(msgspec.Struct):
     lines: list[BlameRun]
 
 
-@describe(tag="history", HTTP_200=HistoryView)
+_OF_FILE = {"path": Query("the file", required=True)}
+
+
+@describe(
+    tag="history",
+    query={
+        **_OF_FILE,
+        "limit": Query("how many", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}),
+        "before": "those before this version",
+    },
+    HTTP_200=HistoryView,
+)
 async def show_all(request: Request) -> Response:
     """Versions of the file `path`, newest first: `limit` (100) of them, before version `before`.
 
@@ -135,7 +146,7 @@ async def show_all(request: Request) -> Response:
     )
 
 
-@describe(tag="history", HTTP_200=VersionView)
+@describe(tag="history", query=_OF_FILE, HTTP_200=VersionView)
 async def show(request: Request) -> Response:
     """A version of the file `path`: its text, and what its minute changed."""
     grant: Grant = request.state.grant
@@ -180,7 +191,7 @@ async def restore(request: Request) -> Response:
     return json_response(RestoredView(hash, str(undo)))
 
 
-@describe(tag="history", HTTP_200=BlameView)
+@describe(tag="history", query=_OF_FILE, HTTP_200=BlameView)
 async def blame(request: Request) -> Response:
     """Who wrote each line of the file `path` as it is now.
 

@@ -21,6 +21,7 @@ from cloudide.web import convertors as convertors  # registers what paths may ho
 from cloudide.web.access import InPerson, Public
 from cloudide.web.bodies import json_response
 from cloudide.web.pagination import DEFAULT, MOST
+from cloudide.web.preconditions import tagged
 from cloudide.web.problems import MEDIA_TYPE, Problem
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -271,7 +272,12 @@ def _security(access: object) -> list[dict[str, list[str]]]:
     return [{"session": []}] if isinstance(access, InPerson) else [{"session": []}, {"token": []}]
 
 
-@describe(tag="health", HTTP_200=dict[str, Any])
+@describe(
+    tag="health",
+    headers={"If-None-Match": "the ETag of what is known already"},
+    HTTP_200=dict[str, Any],
+    HTTP_304=None,
+)
 async def document(request: Request) -> Response:
     """The description itself."""
-    return json_response(_document)
+    return tagged(request, json_response(_document))

@@ -15,6 +15,7 @@ from cloudide.errors import InvalidInput
 from cloudide.identity.permissions import Grant
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import slice_of
 from cloudide.web.services import services
 from cloudide.web.sockets import Receive
 
@@ -62,7 +63,10 @@ class RunView(msgspec.Struct):
 
 
 class RunList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     runs: list[RunView]
+    next: str | None
 
 
 class TaskView(msgspec.Struct):
@@ -112,12 +116,14 @@ async def run(request: Request) -> Response:
     return json_response(view, 201)
 
 
-@describe(tag="tasks", HTTP_200=RunList)
+@describe(tag="tasks", query={"task": "those of a task"}, paged=True, HTTP_200=RunList)
 async def show_runs(request: Request) -> Response:
     """The kept runs, newest first; of one task with `?task=`."""
     grant: Grant = request.state.grant
     task = request.query_params.get("task", "")
-    return json_response({"runs": await services(request).tasks.runs(grant.workspace, task)})
+    found = await services(request).tasks.runs(grant.workspace, task)
+    page, following = slice_of(request, found, lambda run: run["id"])
+    return json_response({"runs": page, "next": following})
 
 
 @describe(tag="tasks", HTTP_200=RunView)
@@ -128,7 +134,7 @@ async def stop(request: Request) -> Response:
     return json_response(await services(request).tasks.stop(grant.workspace, run))
 
 
-@describe(tag="tasks", HTTP_200=None)
+@describe(tag="tasks", gives="application/octet-stream", HTTP_200=None)
 async def show_output(request: Request) -> Response:
     """What a run printed so far, as bytes; `Output-Lost` counts those before that are not kept."""
     grant: Grant = request.state.grant

@@ -128,7 +128,7 @@ async def delete_recording(request: Request) -> Response:
     return no_content()
 
 
-@describe(tag="terminals", HTTP_200=None)
+@describe(tag="terminals", gives="application/x-asciicast", HTTP_200=None)
 async def download_recording(request: Request) -> Response:
     """The recording in asciicast v2, as far as it has come."""
     grant: Grant = request.state.grant

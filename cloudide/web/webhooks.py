@@ -18,6 +18,8 @@ from cloudide.web.preconditions import etag, wanted_revision
 from cloudide.web.scopes import may_arrange
 from cloudide.web.services import services
 
+IF_MATCH = {"If-Match": "the ETag that it has to have still"}
+
 
 class NewWebhook(msgspec.Struct, forbid_unknown_fields=True):
     """Of a workspace, of a team, or, without both, of the site. `types` []: all; `prefix.*` is for
@@ -135,7 +137,7 @@ async def show(request: Request) -> Response:
     return _answer(await _arranged(request))
 
 
-@describe(tag="webhooks", body=WebhookChange, HTTP_200=WebhookView)
+@describe(tag="webhooks", body=WebhookChange, headers=IF_MATCH, HTTP_200=WebhookView)
 async def change(request: Request) -> Response:
     """Change it, or switch it off and on; with `If-Match`, only if nobody else has meanwhile."""
     webhook = await _arranged(request)
@@ -152,7 +154,7 @@ async def change(request: Request) -> Response:
     return _answer(changed)
 
 
-@describe(tag="webhooks", HTTP_204=None)
+@describe(tag="webhooks", headers=IF_MATCH, HTTP_204=None)
 async def delete(request: Request) -> Response:
     """Delete it with its log."""
     webhook = await _arranged(request)
@@ -160,7 +162,7 @@ async def delete(request: Request) -> Response:
     return no_content()
 
 
-@describe(tag="webhooks", HTTP_200=WebhookView)
+@describe(tag="webhooks", headers=IF_MATCH, HTTP_200=WebhookView)
 async def rotate(request: Request) -> Response:
     """Give it a new secret, shown this once; for a day both sign."""
     webhook = await _arranged(request)
