@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloudide.errors import Conflict, NotFound
+from cloudide.errors import Conflict, NotFound, PreconditionFailed
 from cloudide.identity.permissions import Role, TeamRole, role_in_workspace, strongest
 from cloudide.storage.database import Database
 from cloudide.storage.outbox import emit
@@ -77,19 +77,22 @@ class Membership:
                     found[row.id] = Member(row.id, row.name, row.color, role, row.guest, team=True)
         return sorted(found.values(), key=lambda member: (member.name.casefold(), member.id))
 
-    async def change(self, workspace: str, user: str, role: Role) -> None:
-        """Give a member another role.
+    async def change(
+        self, workspace: str, user: str, role: Role, former: Role | None = None
+    ) -> None:
+        """Give a member another role. `former`: the one that they have to have still.
 
         Raises:
             NotFound: no such member. Conflict: the owner stays what they are.
+            PreconditionFailed: somebody has changed their role meanwhile.
         """
+        query = update(members).where(members.c.workspace == workspace, members.c.user == user)
+        if former is not None:
+            query = query.where(members.c.role == former)
         async with self._database.begin() as db:
             await _check_changeable(db, workspace, user)
-            await db.execute(
-                update(members)
-                .where(members.c.workspace == workspace, members.c.user == user)
-                .values(role=role)
-            )
+            if not (await db.execute(query.values(role=role))).rowcount:
+                raise PreconditionFailed("Somebody has given them another role meanwhile.")
             await _emit(db, "member.changed", workspace, user, role=role)
 
     async def remove(self, workspace: str, user: str) -> None:

@@ -17,7 +17,7 @@ from cloudide.identity.tokens import ApiToken
 from cloudide.web.access import Caller, grant_for
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
-from cloudide.web.pagination import slice_of
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.services import services
 
 
@@ -122,7 +122,7 @@ async def _account(request: Request) -> Response:
 # ── sessions ────────────────────────────────────────────────────────────────────────────────────
 
 
-@describe(tag="account", paged=True, HTTP_200=SessionList)
+@describe(tag="account", paged=MOST, HTTP_200=SessionList)
 async def sessions(request: Request) -> Response:
     """The browsers that are signed in as you."""
     caller: Caller = request.state.caller
@@ -178,7 +178,7 @@ def _session_view(session: Session, caller: Caller) -> SessionView:
 # ── tokens ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@describe(tag="account", paged=True, HTTP_200=TokenList)
+@describe(tag="account", paged=MOST, HTTP_200=TokenList)
 async def tokens(request: Request) -> Response:
     """Your API tokens, without their secrets."""
     caller: Caller = request.state.caller

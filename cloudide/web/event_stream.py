@@ -23,7 +23,7 @@ from cloudide.identity.users import User
 from cloudide.storage.outbox import SELF, SHARE, matches
 from cloudide.web.access import Caller, SignedIn, admit_live, grant_of
 from cloudide.web.openapi import describe
-from cloudide.web.scopes import is_in_team
+from cloudide.web.scopes import is_in_team, may_configure
 from cloudide.web.services import services
 
 HEARTBEAT_SECONDS = 15.0
@@ -128,7 +128,7 @@ class _Seeing:
         self._request = request
         self._user: User = caller.user
         self._workspaces: dict[tuple[str, str], bool] = {}
-        self._teams: dict[str, bool] = {}
+        self._teams: dict[tuple[str, str], bool] = {}
 
     async def may(self, row: Mapping[Any, Any]) -> bool:
         user, workspace, team = self._user, row["workspace"], row["team"]
@@ -144,10 +144,19 @@ class _Seeing:
         if workspace:
             return await self._in_workspace(workspace, row["needs"])
         if team:
-            if team not in self._teams:
-                self._teams[team] = await is_in_team(self._request, team)
-            return self._teams[team]
+            return await self._in_team(team, row["needs"])
         return False
+
+    async def _in_team(self, team: str, needs: str) -> bool:
+        key = (team, needs)
+        if key not in self._teams:
+            try:
+                if needs == SHARE:
+                    await may_configure(self._request, team)
+                self._teams[key] = await is_in_team(self._request, team)
+            except CloudIDEError:
+                self._teams[key] = False
+        return self._teams[key]
 
     async def _in_workspace(self, workspace: str, needs: str) -> bool:
         key = (workspace, needs)

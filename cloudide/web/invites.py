@@ -23,6 +23,7 @@ from cloudide.web.access import (
 )
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.people import require_given_role, tell_requests
 from cloudide.web.services import Services, services
 from cloudide.web.session import UserView, session_view, set_cookie
@@ -53,7 +54,10 @@ class InviteView(msgspec.Struct, omit_defaults=True):
 
 
 class InviteList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     invites: list[InviteView]
+    next: str | None
 
 
 class InviteToken(msgspec.Struct):
@@ -120,7 +124,7 @@ async def create(request: Request) -> Response:
     return json_response(_invite_view(invite, url), 201)
 
 
-@describe(tag="invites", HTTP_200=InviteList)
+@describe(tag="invites", paged=MOST, HTTP_200=InviteList)
 async def show_all(request: Request) -> Response:
     """The invitations to `?workspace=`, to `?team=` or to this site that can still be used."""
     query = request.query_params
@@ -129,7 +133,8 @@ async def show_all(request: Request) -> Response:
     provided = services(request)
     found = await provided.invitations.list(place, to)
     usable = [_invite_view(each) for each in found if await _is_backed(provided, each)]
-    return json_response(InviteList(usable))
+    page, following = slice_of(request, usable, lambda each: each.id)
+    return json_response(InviteList([*page], following))
 
 
 @describe(tag="invites", HTTP_204=None)

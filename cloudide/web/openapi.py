@@ -20,7 +20,7 @@ import cloudide
 from cloudide.web import convertors as convertors  # registers what paths may hold
 from cloudide.web.access import InPerson, Public
 from cloudide.web.bodies import json_response
-from cloudide.web.pagination import DEFAULT, MOST
+from cloudide.web.pagination import MOST
 from cloudide.web.preconditions import tagged
 from cloudide.web.problems import MEDIA_TYPE, Problem
 
@@ -102,14 +102,14 @@ def describe(
     refuses: str = "",
     query: Mapping[str, str | Query] | None = None,
     headers: Mapping[str, str] | None = None,
-    paged: bool = False,
+    paged: int = 0,
     **answers: Any,
 ) -> Callable[[Handler], Handler]:
     """Describe a handler: its body, and for each status (`HTTP_201=…`) the shape of the answer.
 
     None is an answer without JSON: empty, or of the media type `gives`. `refuses`: the media type
     of errors that people see rather than programs. `paged` stands for the
-    parameters of `pagination`.
+    parameters of `pagination`: how many things a page has where nobody says.
     """
     asked = {
         name: Query(each) if isinstance(each, str) else each for name, each in (query or {}).items()
@@ -117,7 +117,7 @@ def describe(
     if paged:
         asked["limit"] = Query(
             "how many at most",
-            {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT},
+            {"type": "integer", "minimum": 1, "maximum": MOST, "default": paged},
         )
         asked["cursor"] = Query("`next` of the page before")
     statuses = {int(_STATUS.fullmatch(name)[1]): each for name, each in answers.items()}  # pyright: ignore[reportOptionalSubscript]

@@ -21,9 +21,9 @@ T = TypeVar("T")
 Key = TypeVar("Key")
 
 
-def limit_of(request: Request) -> int:
+def limit_of(request: Request, default: int = DEFAULT) -> int:
     """Raises: InvalidInput: `?limit=` is no number of things to ask for."""
-    text = request.query_params.get("limit", str(DEFAULT))
+    text = request.query_params.get("limit", str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST):
         raise InvalidInput(f"limit is a number from 1 to {MOST}.")
     return int(text)
@@ -60,11 +60,11 @@ def page_of(
 
 
 def slice_of(
-    request: Request, found: Sequence[T], key: Callable[[T], str]
+    request: Request, found: Sequence[T], key: Callable[[T], str], default: int = MOST
 ) -> tuple[Sequence[T], str | None]:
     """A page of a list that is whole in memory, in its order. One whose last thing is gone
     meanwhile begins anew."""
-    limit = limit_of(request)
+    limit = limit_of(request, default)
     after = Cursor.of(request, str)
     start = next((index + 1 for index, each in enumerate(found) if key(each) == after), 0)
     return page_of(found[start : start + limit + 1], limit, key)

@@ -14,6 +14,7 @@ from cloudide.identity.invitations import Answer, JoinRequest
 from cloudide.identity.permissions import Action, Grant, Person, Role
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.services import Services, services
 
 
@@ -30,7 +31,10 @@ class MemberView(msgspec.Struct):
 
 
 class MemberList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     members: list[MemberView]
+    next: str | None
 
 
 class MemberChange(msgspec.Struct):
@@ -52,13 +56,14 @@ class RequestAnswer(msgspec.Struct):
     answer: Answer
 
 
-@describe(tag="members", HTTP_200=MemberList)
+@describe(tag="members", paged=MOST, HTTP_200=MemberList)
 async def members(request: Request) -> Response:
     """Who may enter, by being a member or by the team that owns the workspace."""
     grant: Grant = request.state.grant
     provided = services(request)
     online = provided.live.present(grant.workspace)
     found = await provided.membership.list(grant.workspace)
+    page, following = slice_of(request, found, lambda each: each.id)
     return json_response(
         MemberList(
             [
@@ -71,24 +76,28 @@ async def members(request: Request) -> Response:
                     each.team,
                     each.id in online,
                 )
-                for each in found
-            ]
+                for each in page
+            ],
+            following,
         )
     )
 
 
-@describe(tag="members", body=MemberChange, HTTP_204=None)
+IF_ROLE = {"If-Match": "the role that they have to have still, in quotes"}
+
+
+@describe(tag="members", body=MemberChange, headers=IF_ROLE, HTTP_204=None)
 async def change_member(request: Request) -> Response:
-    """Give a member another role; it holds at once."""
+    """Give a member another role; it holds at once. Their role is the ETag."""
     body = await json_body(request, MemberChange)
     require_given_role(body.role)
     grant: Grant = request.state.grant
     user = request.path_params["user"]
     request.state.audit["role"] = body.role
     provided = services(request)
-    await provided.membership.change(grant.workspace, user, body.role)
+    await provided.membership.change(grant.workspace, user, body.role, _wanted_role(request))
     provided.live.renew(workspace=grant.workspace, user=user)
-    return no_content()
+    return Response(status_code=204, headers={"ETag": f'"{body.role}"'})
 
 
 @describe(tag="members", HTTP_204=None)
@@ -102,6 +111,17 @@ async def remove_member(request: Request) -> Response:
     await provided.membership.remove(grant.workspace, user)
     provided.live.revoke(user=user, workspace=grant.workspace)
     return no_content()
+
+
+def _wanted_role(request: Request) -> Role | None:
+    """The role that `If-Match` asks for; None: any. Raises: InvalidInput: it is none."""
+    value = request.headers.get("if-match", "*").strip()
+    if value == "*":
+        return None
+    try:
+        return Role(value.removeprefix('"').removesuffix('"'))
+    except ValueError as error:
+        raise InvalidInput("If-Match takes a role in quotes, or *.") from error
 
 
 def require_given_role(role: Role) -> None:

@@ -16,7 +16,7 @@ from cloudide.secrets.store import Owner, Secret
 from cloudide.web.access import Caller, grant_for
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
-from cloudide.web.pagination import slice_of
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.preconditions import etag, tagged, wanted_revision
 from cloudide.web.scopes import may_arrange
 from cloudide.web.services import services
@@ -98,7 +98,7 @@ class UseList(msgspec.Struct):
     tag="secrets",
     query={"workspace": "those of a workspace", "team": "those of a team"},
     headers={"If-None-Match": "the ETag of what is known already"},
-    paged=True,
+    paged=MOST,
     HTTP_200=SecretList,
     HTTP_304=None,
 )

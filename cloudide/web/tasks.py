@@ -15,7 +15,7 @@ from cloudide.errors import InvalidInput
 from cloudide.identity.permissions import Grant
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
-from cloudide.web.pagination import slice_of
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.services import services
 from cloudide.web.sockets import Receive
 
@@ -116,7 +116,7 @@ async def run(request: Request) -> Response:
     return json_response(view, 201)
 
 
-@describe(tag="tasks", query={"task": "those of a task"}, paged=True, HTTP_200=RunList)
+@describe(tag="tasks", query={"task": "those of a task"}, paged=MOST, HTTP_200=RunList)
 async def show_runs(request: Request) -> Response:
     """The kept runs, newest first; of one task with `?task=`."""
     grant: Grant = request.state.grant

@@ -13,6 +13,7 @@ from cloudide.identity.teams import Team, TeamMember
 from cloudide.web.access import require_account
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.services import Services, services
 from cloudide.web.workspaces import require_creating
 
@@ -33,23 +34,30 @@ class TeamView(msgspec.Struct):
 
 
 class TeamList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     teams: list[TeamView]
+    next: str | None
 
 
 class TeamMembers(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     members: list[TeamMember]
+    next: str | None
 
 
 class Appointment(msgspec.Struct):
     role: TeamRole
 
 
-@describe(tag="teams", HTTP_200=TeamList)
+@describe(tag="teams", paged=MOST, HTTP_200=TeamList)
 async def show_all(request: Request) -> Response:
     """Your teams; administrators see all."""
     user = request.state.caller.user
     found = await services(request).teams.of_user(user.id, everything=user.admin)
-    return json_response(TeamList([_view(each) for each in found]))
+    page, following = slice_of(request, found, lambda each: each.id)
+    return json_response(TeamList([_view(each) for each in page], following))
 
 
 @describe(tag="teams", body=TeamName, HTTP_201=TeamView)
@@ -86,10 +94,12 @@ async def delete(request: Request) -> Response:
     return no_content()
 
 
-@describe(tag="teams", HTTP_200=TeamMembers)
+@describe(tag="teams", paged=MOST, HTTP_200=TeamMembers)
 async def members(request: Request) -> Response:
     grant: TeamGrant = request.state.team_grant
-    return json_response(TeamMembers(await services(request).teams.members(grant.team)))
+    found = await services(request).teams.members(grant.team)
+    page, following = slice_of(request, found, lambda each: each.id)
+    return json_response(TeamMembers([*page], following))
 
 
 @describe(tag="teams", body=Appointment, HTTP_204=None)

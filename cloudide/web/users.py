@@ -10,11 +10,15 @@ from cloudide.identity.users import Account
 from cloudide.web.access import require_administrator
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.services import services
 
 
 class AccountList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     users: list[Account]
+    next: str | None
 
 
 class AccountChange(msgspec.Struct):
@@ -25,11 +29,13 @@ class AccountChange(msgspec.Struct):
     guest: bool | None = None
 
 
-@describe(tag="users", HTTP_200=AccountList)
+@describe(tag="users", paged=MOST, HTTP_200=AccountList)
 async def show_all(request: Request) -> Response:
     """Everybody who has an account."""
     require_administrator(request)
-    return json_response(AccountList(await services(request).accounts.all()))
+    found = await services(request).accounts.all()
+    page, following = slice_of(request, found, lambda each: each.id)
+    return json_response(AccountList([*page], following))
 
 
 @describe(tag="users", body=AccountChange, HTTP_200=Account)

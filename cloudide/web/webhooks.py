@@ -13,7 +13,7 @@ from cloudide.events.deliveries import Delivery
 from cloudide.events.webhooks import Webhook
 from cloudide.web.bodies import json_body, json_response, no_content
 from cloudide.web.openapi import describe
-from cloudide.web.pagination import Cursor, limit_of, page_of
+from cloudide.web.pagination import DEFAULT, Cursor, limit_of, page_of
 from cloudide.web.preconditions import etag, wanted_revision
 from cloudide.web.scopes import may_arrange
 from cloudide.web.services import services
@@ -177,7 +177,7 @@ async def test(request: Request) -> Response:
     return json_response(Tested(await services(request).webhooks.test(webhook.id)), 202)
 
 
-@describe(tag="webhooks", paged=True, HTTP_200=DeliveryList)
+@describe(tag="webhooks", paged=DEFAULT, HTTP_200=DeliveryList)
 async def deliveries(request: Request) -> Response:
     """The log: what was sent, and how that went."""
     webhook = await _arranged(request)

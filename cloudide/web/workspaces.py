@@ -15,6 +15,8 @@ from cloudide.identity.users import User
 from cloudide.web.access import grant_for, require_account, team_grant_of
 from cloudide.web.bodies import chunks, json_body, json_response, no_content
 from cloudide.web.openapi import describe
+from cloudide.web.pagination import MOST, slice_of
+from cloudide.web.preconditions import tagged
 from cloudide.web.services import Services, services
 from cloudide.workspaces.lifecycle import Desired, State
 
@@ -64,7 +66,10 @@ class WorkspaceView(msgspec.Struct):
 
 
 class WorkspaceList(msgspec.Struct):
+    """`next` is the `cursor` of the page that follows, null at the end."""
+
     workspaces: list[WorkspaceView]
+    next: str | None
 
 
 class Unpacked(msgspec.Struct):
@@ -90,11 +95,19 @@ def view_for(provided: Services, grant: Grant) -> dict[str, Any]:
     return {**provided.supervisor.view(grant.workspace), "role": grant.role}
 
 
-@describe(tag="workspaces", HTTP_200=WorkspaceList)
+@describe(
+    tag="workspaces",
+    headers={"If-None-Match": "the ETag of what is known already"},
+    paged=MOST,
+    HTTP_200=WorkspaceList,
+    HTTP_304=None,
+)
 async def show_all(request: Request) -> Response:
     """The workspaces you may open."""
     user = request.state.caller.user
-    return json_response({"workspaces": await list_for(services(request), user)})
+    found = await list_for(services(request), user)
+    page, following = slice_of(request, found, lambda each: each["id"])
+    return tagged(request, json_response({"workspaces": page, "next": following}))
 
 
 @describe(tag="workspaces", body=NewWorkspace, HTTP_201=WorkspaceView)

@@ -199,7 +199,12 @@ class Store:
     async def delete(self, id: str) -> None:
         async with self._database.begin() as db:
             found = await db.execute(select(members.c.user).where(members.c.workspace == id))
-            readers = list(found.scalars())
+            by_team = await db.execute(
+                select(team_members.c.user)
+                .join(workspaces, workspaces.c.team == team_members.c.team)
+                .where(workspaces.c.id == id)
+            )
+            readers = [*found.scalars(), *by_team.scalars()]
             gone = await db.execute(delete(workspaces).where(workspaces.c.id == id))
             if gone.rowcount:
                 subject, about = f"workspaces/{id}", {"id": id}

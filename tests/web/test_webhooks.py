@@ -224,3 +224,60 @@ async def test_a_killed_server_delivers_what_was_committed(
             assert (await events.next())[1] == first.event
     finally:
         await server.close()
+
+
+async def test_two_who_change_a_members_role(people: People) -> None:
+    api, id = await people.join("Changed", "viewer")
+    path, owner = f"{people.root}/members/{id}", people["owner"]
+    seen = {"If-Match": '"viewer"'}
+    done = await owner.request("PATCH", path, json={"role": "editor"}, headers=seen)
+    assert (done.status_code, done.headers["etag"]) == (204, '"editor"')
+    late = await owner.request("PATCH", path, json={"role": "terminal"}, headers=seen)
+    assert late.status_code == 412
+    wrong = {"If-Match": '"nothing"'}
+    refused = await owner.request("PATCH", path, json={"role": "viewer"}, headers=wrong)
+    assert refused.status_code == 400
+    roles = {
+        each["id"]: each["role"] for each in (await owner.get(f"{people.root}/members"))["members"]
+    }
+    assert roles[id] == "editor"
+    await api.close()
+
+
+async def test_events_and_webhooks_of_a_team(people: People, receiver: Receiver) -> None:
+    owner = people["owner"]
+    team = (await owner.post("/api/v1/teams", json={"name": "Red"}))["id"]
+    made = await owner.post(WEBHOOKS, json={"url": receiver.url, "team": team})
+    async with stream(people["other-team"]) as stranger, stream(owner) as ada:
+        response = await owner.request("PATCH", f"/api/v1/teams/{team}", json={"name": "Blue"})
+        assert response.is_success
+        (message,) = await receiver.until(1)
+        assert message.event["type"] == "cloudide.team.changed"
+        assert (await ada.next())[1] == message.event
+        secret = {"name": "OF_TEAM", "value": "x", "team": team}
+        await owner.post("/api/v1/secrets", json=secret)
+        assert (await receiver.until(2))[1].event["type"] == "cloudide.secret.created"
+        await people["other-team"].request("PATCH", "/api/v1/account", json={"name": "Stranger"})
+        assert (await stranger.next())[1]["type"] == "cloudide.account.changed"
+    refused = await people["other-team"].request("GET", f"{WEBHOOKS}/{made['id']}")
+    assert refused.status_code == 404
+    await owner.delete(f"{WEBHOOKS}/{made['id']}")
+
+
+async def test_pages_of_lists_in_memory(people: People) -> None:
+    admin = people["admin"]
+    for path, name in (
+        ("/api/v1/users", "users"),
+        (f"{people.root}/members", "members"),
+        ("/api/v1/workspaces", "workspaces"),
+    ):
+        whole = [each["id"] for each in (await admin.get(path))[name]]
+        seen: list[str] = []
+        cursor = ""
+        while True:
+            page = await admin.get(f"{path}?limit=1{cursor}")
+            seen += [each["id"] for each in page[name]]
+            if page["next"] is None:
+                break
+            cursor = f"&cursor={page['next']}"
+        assert seen == whole, path
