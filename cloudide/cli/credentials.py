@@ -22,7 +22,7 @@ session = typer.Typer(no_args_is_help=True, help="The browsers that are signed i
 @remotely
 def list_tokens(remote: Remote, out: Output) -> None:
     """List your tokens, without their secrets."""
-    found = remote.get("/api/v1/tokens")["tokens"]
+    found = remote.list("/api/v1/tokens", "tokens")
     out.rows(found, "id", "name", "scopes", "workspace", "expires_at", "used_at")
 
 
@@ -60,7 +60,7 @@ def revoke_token(
 @remotely
 def list_sessions(remote: Remote, out: Output) -> None:
     """List the browsers that are signed in as you."""
-    found = remote.get("/api/v1/sessions")["sessions"]
+    found = remote.list("/api/v1/sessions", "sessions")
     out.rows(found, "id", "used_at", "created_at", "agent")
 
 

@@ -10,6 +10,7 @@ import typer
 from cloudide.cli import login
 from cloudide.cli.credentials import session, token
 from cloudide.cli.files import file
+from cloudide.cli.owned import secret, webhook
 from cloudide.cli.people import audit, invite, user
 from cloudide.cli.remotely import ProfileName, ServerUrl, Token
 from cloudide.cli.remotely import reporting as _run
@@ -29,6 +30,8 @@ cli.add_typer(port, name="port")
 cli.add_typer(image, name="image")
 cli.add_typer(user, name="user")
 cli.add_typer(invite, name="invite")
+cli.add_typer(secret, name="secret")
+cli.add_typer(webhook, name="webhook")
 cli.add_typer(token, name="token")
 cli.add_typer(session, name="session")
 task = typer.Typer(no_args_is_help=True, help="Tasks of a workspace.")

@@ -20,6 +20,7 @@ DEFAULT_URL = "http://localhost:8080"
 TIMEOUT = 30.0  # seconds
 FRAME_LIMIT = 2 * 1024 * 1024  # bytes; the server's frames are smaller
 CHUNK = 256 * 1024
+PAGE = 1000  # things of a list that are asked for at a time
 
 
 class Remote:
@@ -56,6 +57,18 @@ class Remote:
     def get(self, path: str) -> Any:
         """Decoded JSON. Raises: CloudIDEError: as the server says, or it cannot be reached."""
         return self._json("GET", path)
+
+    def list(self, path: str, field: str) -> list[Any]:
+        """All of a list: `field` of its answer, page after page. Raises: as `get`."""
+        found: list[Any] = []
+        cursor = ""
+        while True:
+            url = httpx2.URL(self.url + path).copy_merge_params({"limit": PAGE, **_cursor(cursor)})
+            page = self.get(url.raw_path.decode())
+            found += page[field]
+            cursor = page.get("next") or ""
+            if not cursor:
+                return found
 
     def post(self, path: str, body: Any = None) -> Any:
         """As `get`, of what the server answers to a JSON body."""
@@ -110,6 +123,10 @@ class Remote:
             ping_interval=None,  # a side that is held back answers none
             open_timeout=TIMEOUT,
         )
+
+
+def _cursor(cursor: str) -> dict[str, str]:
+    return {"cursor": cursor} if cursor else {}
 
 
 def resolve(url: str | None, token: str | None, profile: str | None) -> tuple[str, str]:

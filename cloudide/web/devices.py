@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.errors import InvalidInput, TooMany
+from cloudide.errors import TooMany
 from cloudide.identity.attempts import Attempts
 from cloudide.identity.devices import INTERVAL, SECONDS, Asked, Choice, DeviceError
 from cloudide.identity.permissions import Scope
@@ -20,6 +20,8 @@ from cloudide.web.services import services
 
 FORM_LIMIT = 4096  # bytes
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
+FORM = "application/x-www-form-urlencoded"
+_NO_FORM = f"The body is a form ({FORM}), in which no field comes twice."
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -71,10 +73,12 @@ class DeviceAnswer(msgspec.Struct):
     days: int | None = 90
 
 
-@describe(tag="device", HTTP_200=Codes)
+@describe(tag="device", takes=FORM, HTTP_200=Codes, HTTP_400=OAuthProblem)
 async def authorize(request: Request) -> Response:
     """Ask to be signed in; a form with `client_id`, what the program calls itself, and `scope`."""
     form = await _form(request)
+    if form is None:
+        return _problem("invalid_request", _NO_FORM)
     try:
         scopes = [Scope(each) for each in form.get("scope", "read").split()]
     except ValueError:
@@ -95,10 +99,12 @@ _SAID = {
 }
 
 
-@describe(tag="device", HTTP_200=AccessToken, HTTP_400=OAuthProblem)
+@describe(tag="device", takes=FORM, HTTP_200=AccessToken, HTTP_400=OAuthProblem)
 async def token(request: Request) -> Response:
     """The API token, once somebody has allowed it; a form with `device_code`, `grant_type`."""
     form = await _form(request)
+    if form is None:
+        return _problem("invalid_request", _NO_FORM)
     if form.get("grant_type") != GRANT_TYPE:
         return _problem("unsupported_grant_type", f"grant_type is {GRANT_TYPE}.")
     provided = services(request)
@@ -172,17 +178,15 @@ def _view(request: Request, asked: Asked) -> DeviceRequest:
     )
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """Raises: InvalidInput: no form. TooLarge."""
+async def _form(request: Request) -> dict[str, str] | None:
+    """The fields of the body; None: it is no form. Raises: TooLarge."""
     body = await bytes_body(request, FORM_LIMIT)
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20)
-    except (UnicodeDecodeError, ValueError) as error:
-        raise InvalidInput("The body is not a form (application/x-www-form-urlencoded).") from error
+    except (UnicodeDecodeError, ValueError):
+        return None
     form = dict(pairs)
-    if len(form) != len(pairs):
-        raise InvalidInput("A field of the form comes twice.")
-    return form
+    return form if len(form) == len(pairs) else None
 
 
 def _problem(error: str, description: str) -> Response:

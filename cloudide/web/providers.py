@@ -8,9 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from cloudide.errors import Denied, InvalidInput
+from cloudide.errors import Denied
 from cloudide.identity.credentials import digest
-from cloudide.identity.outside.flows import SECONDS, Flow
+from cloudide.identity.outside.flows import SECONDS, Flow, NoFlow
 from cloudide.identity.outside.identities import Identity
 from cloudide.identity.outside.providers import Provider
 from cloudide.identity.users import User
@@ -134,13 +134,13 @@ def _answer(request: Request, provider: Provider) -> tuple[Flow, dict[str, str]]
     """The flow that this ends, and what the provider says.
 
     Raises:
-        InvalidInput: it was not begun in this browser, or is no answer.
+        NoFlow: it was not begun in this browser, or is no answer.
     """
     answer: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         # RFC 6749 section 3.1: no parameter comes twice.
         if name in answer or len(value) > ANSWER_LIMIT:
-            raise InvalidInput(f"This is not an answer of {provider.label}. Begin again.")
+            raise NoFlow(f"This is not an answer of {provider.label}. Begin again.")
         answer[name] = value
     provided = services(request)
     secret = request.cookies.get(flow_cookie(provided.settings), "")

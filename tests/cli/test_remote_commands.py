@@ -82,6 +82,28 @@ async def test_people_ports_and_what_they_did(server: Server, workspace: str) ->
     assert "Say what to change" in nothing.errors
 
 
+async def test_secrets_and_webhooks(server: Server, workspace: str) -> None:
+    of = ("--workspace", "commands")
+    for version in (1, 2):
+        kept = await cloudide(server, "secret", "set", "KEY", *of, input=b"canary-5150\n")
+        assert kept.output == f"KEY has version {version} now.\n", kept.errors
+    listed = await cloudide(server, "secret", "list", *of, "-o", "json")
+    assert [each["latest"] for each in json.loads(listed.output)] == [2]
+    assert "canary" not in listed.output
+    assert (await cloudide(server, "secret", "uses", "KEY", *of)).output.split()[0] == "WORKSPACE"
+    gone = await cloudide(server, "secret", "delete", "KEY", *of, "--yes")
+    assert gone.output == "KEY is deleted.\n"
+    again = await cloudide(server, "secret", "delete", "KEY", *of, "--yes")
+    assert (again.code, "no secret 'KEY'" in again.errors) == (1, True)
+    url = "https://hooks.example.org/cloudide"
+    made = await cloudide(server, "webhook", "create", url, *of, "-o", "json")
+    id = json.loads(made.output)["id"]
+    listed = await cloudide(server, "webhook", "list", *of)
+    assert url in listed.output
+    assert "STATE" in (await cloudide(server, "webhook", "deliveries", id)).output
+    assert (await cloudide(server, "webhook", "delete", id, "-y")).code == 0
+
+
 async def test_a_server_that_is_not_there_is_one_clear_sentence() -> None:
     for url, says in (("http://127.0.0.1:1", "cannot be reached"), ("ftp://x", "is not the addr")):
         found = await run("workspace", "list", "--url", url, "--token", "x")

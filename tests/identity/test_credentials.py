@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from cloudide.errors import Conflict, Denied, InvalidInput, NotFound, NotSignedIn, TooMany
+from cloudide.identity import passwords as passwords_
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.attempts import OF_ACCOUNT, OF_ADDRESS, OF_BOTH, PERIOD, Attempts
 from cloudide.identity.passwords import checked
@@ -246,3 +248,53 @@ async def test_tokens_expire_and_are_counted(accounts: Accounts, database: Datab
     )
     with pytest.raises(TooMany):
         await accounts.tokens.create(eve.id, "x", [Scope.READ], "", None)
+
+
+# ── what a failure costs ────────────────────────────────────────────────────────────────────────
+
+
+class CountedHasher:
+    """Counts what takes time, which nobody may learn from."""
+
+    def __init__(self, hasher: PasswordHasher) -> None:
+        self._hasher = hasher
+        self.operations = 0
+
+    def hash(self, password: str) -> str:
+        self.operations += 1
+        return self._hasher.hash(password)
+
+    def verify(self, kept: str, password: str) -> bool:
+        self.operations += 1
+        return self._hasher.verify(kept, password)
+
+    def check_needs_rehash(self, kept: str) -> bool:
+        return self._hasher.check_needs_rehash(kept)
+
+
+async def test_a_failure_costs_the_same_whether_there_is_an_account_or_not(
+    accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, former, vouched = [await accounts.create_guest(each) for each in ("Ada", "Bo", "Cy")]
+    await accounts.sign_in(await accounts.create_sign_in_token(), "Owner")
+    await accounts.set_password(ada.id, "ada@example.org", GOOD, "")
+    await accounts.set_password(former.id, "bo@example.org", GOOD, "")
+    await accounts.change(former.id, admin=None, active=False)
+    async with database.begin() as db:
+        # Known by a provider: an address may stand there, but no password.
+        values = {"email": "cy@example.org"}
+        await db.execute(update(users).where(users.c.id == vouched.id).values(**values))
+    counted = CountedHasher(passwords_._hasher)
+    monkeypatch.setattr(passwords_, "_hasher", counted)
+    for email in (
+        *("ada@example.org", "bo@example.org", "cy@example.org", "nobody@example.org"),
+        *("", "not an address", "x" * 10_000),
+    ):
+        for password in ("wrong", "", "x" * 10_000):
+            counted.operations = 0
+            with pytest.raises(NotSignedIn):
+                await accounts.sign_in_with_password(email, password, email[:9])
+            assert counted.operations == 1, (email, password[:10])
+    counted.operations = 0
+    await accounts.sign_in_with_password("ada@example.org", GOOD, "1.2.3.4")
+    assert counted.operations == 1

@@ -36,6 +36,12 @@ class Flow(msgspec.Struct, frozen=True):
     ends_at: float
 
 
+class NoFlow(InvalidInput):
+    """An answer to nothing that was asked, or to what somebody else asked."""
+
+    title = "Signing in did not work"
+
+
 class Flows:
     """`clock` is in seconds and never goes back."""
 
@@ -74,7 +80,7 @@ class Flows:
         """Take the flow that a browser comes back from; it is over, whatever follows.
 
         Raises:
-            InvalidInput: there is none, it is another provider's, or another browser's.
+            NoFlow: there is none, it is another provider's, or another browser's.
         """
         self._expire()
         flow = self._flows.get(digest(state))
@@ -84,7 +90,7 @@ class Flows:
             or flow.provider != provider
             or not hmac.compare_digest(flow.browser, digest(browser))
         ):
-            raise InvalidInput(
+            raise NoFlow(
                 "This sign-in was not begun in this browser, was used already, or took longer than "
                 f"{SECONDS / 60:.0f} minutes. Begin again."
             )

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ageOf, dayOf } from './times';
+import { ageOf, agoOf, dayOf } from './times';
 
 const NOW = new Date(2025, 4, 14, 12, 0, 0);
 
@@ -19,6 +19,11 @@ describe('an age', () => {
     [800 * 86_400, '2 y'],
   ])('of %i seconds is %s', (seconds, text) => {
     expect(ageOf(ago(seconds), NOW.getTime())).toBe(text);
+  });
+
+  test('in a sentence', () => {
+    expect(agoOf(ago(5), NOW.getTime())).toBe('just now');
+    expect(agoOf(ago(300), NOW.getTime())).toBe('5 min ago');
   });
 
   test('of no time is empty', () => {

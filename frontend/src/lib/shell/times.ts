@@ -15,6 +15,12 @@ export function ageOf(time: string, now = Date.now()): string {
   return `${Math.floor(age / (365 * DAY))} y`;
 }
 
+/** In a sentence: `just now`, `5 min ago`. */
+export function agoOf(time: string, now = Date.now()): string {
+  const age = ageOf(time, now);
+  return age === 'now' ? 'just now' : `${age} ago`;
+}
+
 /** `14:03`, or as the browser's language has it. */
 export function clockOf(time: string): string {
   return new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
