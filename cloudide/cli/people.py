@@ -23,6 +23,7 @@ audit = typer.Typer(no_args_is_help=True, help="What people did on a server.")
 class InvitedAs(StrEnum):
     VIEWER = "viewer"
     EDITOR = "editor"
+    TERMINAL = "terminal"
 
 
 @user.command("list")

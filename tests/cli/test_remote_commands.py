@@ -112,7 +112,7 @@ async def test_a_server_that_is_not_there_is_one_clear_sentence() -> None:
 
 
 async def test_shells_complete_commands() -> None:
-    asked = {"_CLOUDIDE_COMPLETE": "complete_bash", "COMP_WORDS": "cloudide w", "COMP_CWORD": "1"}
+    asked = {"_CLOUDIDE_COMPLETE": "complete_bash", "COMP_WORDS": "cloudide wo", "COMP_CWORD": "1"}
     assert (await run(environment=asked)).output.split() == ["workspace"]
 
 
