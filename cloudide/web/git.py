@@ -8,9 +8,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cloudide.agents.link import Agent
 from cloudide.errors import Denied
 from cloudide.git.actions import Kind, Order, State, View
 from cloudide.git.asking import Question, Reply
+from cloudide.git.status import Status, diff, stage, status
 from cloudide.identity.permissions import Grant, Person
 from cloudide.web.access import Caller
 from cloudide.web.bodies import json_body, json_response, no_content
@@ -193,6 +195,50 @@ async def answer(request: Request) -> Response:
         "asker": question.asker.id,
     }
     return no_content()
+
+
+class Staging(msgspec.Struct):
+    """`paths` are from the repository's top. `staged` false: take them out of the index again."""
+
+    paths: list[str]
+    staged: bool
+    directory: str = ""
+
+
+@describe(tag="git", HTTP_200=Status)
+async def show_status(request: Request) -> Response:
+    """Branch, changed files and remotes of the repository in `directory`."""
+    agent, directory = await _repository(request)
+    return json_response(await status(agent, directory))
+
+
+@describe(tag="git", HTTP_200=None)
+async def show_diff(request: Request) -> Response:
+    """What has changed in the file `path`; `staged=true`: what is staged of it."""
+    agent, directory = await _repository(request)
+    query = request.query_params
+    content = await diff(
+        agent, directory, clean_path(query.get("path", "")), staged=query.get("staged") == "true"
+    )
+    headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+    return Response(content, headers=headers)
+
+
+@describe(tag="git", body=Staging, HTTP_204=None)
+async def set_staged(request: Request) -> Response:
+    """Stage whole files, with what is in open editors, or unstage them."""
+    body = await json_body(request, Staging)
+    agent, _ = await _repository(request)
+    await stage(agent, clean_path(body.directory), body.paths, staged=body.staged)
+    return no_content()
+
+
+async def _repository(request: Request) -> tuple[Agent, str]:
+    """The agent, once what people have typed is in the files; and the folder that is asked for."""
+    grant: Grant = request.state.grant
+    agent = services(request).agents.agent(grant.workspace)
+    await services(request).rooms.flush_quietly(grant.workspace)
+    return agent, clean_path(request.query_params.get("directory", ""))
 
 
 def _view(view: View) -> ActionView:

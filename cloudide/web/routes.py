@@ -240,6 +240,9 @@ ENDPOINTS = [
     Endpoint("GET", f"{WORKSPACE}/task-runs", READ, tasks.show_runs),
     Endpoint("GET", f"{WORKSPACE}/task-runs/{{run}}/output", READ, tasks.show_output),
     Endpoint("DELETE", f"{WORKSPACE}/task-runs/{{run}}", EXECUTE, tasks.stop, "task.stop"),
+    Endpoint("GET", f"{WORKSPACE}/git/status", READ, git.show_status),
+    Endpoint("GET", f"{WORKSPACE}/git/diff", READ, git.show_diff),
+    Endpoint("POST", f"{WORKSPACE}/git/stage", EXECUTE, git.set_staged),
     Endpoint("GET", f"{WORKSPACE}/git/actions", READ, git.actions),
     Endpoint("POST", f"{WORKSPACE}/git/actions", EXECUTE, git.begin, "git.action"),
     Endpoint(

@@ -45,6 +45,7 @@ BODIES: dict[str, object] = {
     f"PATCH {routes.SECRET}": {},
     f"POST {routes.SECRET}/versions": {"value": "x"},
     "PUT /api/v1/git-profile": {"email": "nobody", "dotfiles": ""},
+    f"POST {WORKSPACE}/git/stage": {"paths": [], "staged": True},
     f"POST {WORKSPACE}/git/actions": {"kind": "fetch", "remote": "", "url": ""},
     f"POST {WORKSPACE}/git/commits": {"message": ""},
     f"POST {WORKSPACE}/git/questions/{{question}}": {"answer": "deny"},
