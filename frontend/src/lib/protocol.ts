@@ -79,6 +79,32 @@ export interface GitQuestion {
   expires_at: number;
 }
 
+/** Letters as git-status(1) has them; '.' unchanged, '?' untracked, 'U' in conflict. */
+export interface GitFile {
+  path: string;
+  index: string;
+  worktree: string;
+  former: string;
+}
+
+export interface GitRemote {
+  name: string;
+  url: string;
+  push_url: string;
+}
+
+export interface GitStatus {
+  top: string;
+  branch: string;
+  commit: string;
+  upstream: string;
+  ahead: number;
+  behind: number;
+  files: GitFile[];
+  truncated: boolean;
+  remotes: GitRemote[];
+}
+
 /** A fetch, pull or push. `lines`: the end of what Git printed. */
 export interface GitAction {
   id: string;

@@ -9,7 +9,7 @@ interface Sizes {
 }
 
 /** What the panel below the editor shows. */
-export type PanelView = 'terminals' | 'tasks' | 'ports' | 'problems';
+export type PanelView = 'terminals' | 'tasks' | 'ports' | 'problems' | 'git';
 
 const SIDE = { least: 150, most: 560 };
 const PANEL = { least: 90, leave: 160 };

@@ -1,0 +1,126 @@
+import { live, type PageEvent } from '../live/events.svelte';
+import type { GitAction, GitFile, GitRemote, GitStatus } from '../protocol';
+import { ApiError, messageOf, request, send } from '../session/api';
+
+/** Changes come in bursts; what they come to is asked once they have been quiet for so long. */
+const QUIET = 400;
+
+/** The repository in a workspace's folder: what has changed, and what may be done with it. */
+export class Repository {
+  status = $state.raw<GitStatus | null>(null);
+  /** There is no repository. */
+  none = $state(false);
+  error = $state('');
+  coAuthors = $state.raw<{ name: string; email: string }[]>([]);
+  /** The last fetch, pull or push of anybody here. */
+  action = $state.raw<GitAction | null>(null);
+  readonly staged = $derived(this.status?.files.filter((file) => file.index !== '.' && file.index !== 'U') ?? []);
+  readonly changed = $derived(this.status?.files.filter((file) => file.worktree !== '.') ?? []);
+  readonly #base: string;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #asked = 0;
+
+  constructor(private readonly workspace: string) {
+    this.#base = `/api/v1/workspaces/${encodeURIComponent(workspace)}/git`;
+  }
+
+  follow(): () => void {
+    const forget = live.listen((event) => this.hear(event));
+    void this.load();
+    return () => {
+      forget();
+      clearTimeout(this.#timer);
+    };
+  }
+
+  hear(event: PageEvent): void {
+    if (event.type === 'reconnected' || (event.type === 'files' && event.workspace === this.workspace)) this.#soon();
+    if (event.type !== 'git_action' || event.workspace !== this.workspace) return;
+    this.action = event.action;
+    if (event.action.state !== 'running') this.#soon();
+  }
+
+  #soon(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.load(), QUIET);
+  }
+
+  async load(): Promise<void> {
+    const asked = ++this.#asked;
+    try {
+      const status = await request<GitStatus>('GET', `${this.#base}/status`);
+      const authors = status.files.some((file) => file.index !== '.')
+        ? (await request<{ co_authors: { name: string; email: string }[] }>('GET', `${this.#base}/co-authors`)).co_authors
+        : [];
+      if (asked !== this.#asked) return; // a later answer counts
+      this.status = status;
+      this.coAuthors = authors;
+      this.none = false;
+      this.error = '';
+    } catch (error) {
+      if (asked !== this.#asked) return;
+      this.none = error instanceof ApiError && error.status === 404;
+      this.error = this.none ? '' : messageOf(error);
+    }
+  }
+
+  /** Raises ApiError, as do all below. */
+  async stage(files: GitFile[], staged: boolean): Promise<void> {
+    const paths = files.flatMap((file) => (file.former && !staged ? [file.path, file.former] : [file.path]));
+    await request('POST', `${this.#base}/stage`, { paths, staged });
+    await this.load();
+  }
+
+  async diff(path: string, staged: boolean): Promise<string> {
+    const query = new URLSearchParams({ path, staged: String(staged) });
+    return (await send(`${this.#base}/diff?${query}`)).text();
+  }
+
+  async commit(message: string): Promise<void> {
+    await request('POST', `${this.#base}/commits`, { message });
+    await this.load();
+  }
+
+  /** With the address and the commit that are shown now, and no others. */
+  async begin(kind: GitAction['kind'], remote: GitRemote): Promise<void> {
+    const { branch = '', commit = '' } = this.status ?? {};
+    const url = kind === 'push' ? remote.push_url : remote.url;
+    this.action = await request<GitAction>('POST', `${this.#base}/actions`, {
+      kind,
+      remote: remote.name,
+      url,
+      branch: kind === 'fetch' ? '' : branch,
+      commit: kind === 'push' ? commit : '',
+    });
+  }
+
+  async cancel(action: GitAction): Promise<void> {
+    await request('DELETE', `${this.#base}/actions/${encodeURIComponent(action.id)}`);
+  }
+}
+
+const WORDS: Record<string, string> = {
+  A: 'added',
+  M: 'modified',
+  D: 'deleted',
+  R: 'renamed',
+  C: 'copied',
+  T: 'another type',
+  U: 'in conflict',
+  '?': 'new',
+};
+
+export function wordOf(letter: string): string {
+  return WORDS[letter] ?? 'changed';
+}
+
+/** Lines of a diff with what they are, its head left out. */
+export function linesOf(diff: string): { kind: 'add' | 'remove' | 'hunk' | 'same'; text: string }[] {
+  const lines = diff.replace(/\n$/, '').split('\n');
+  const first = lines.findIndex((line) => line.startsWith('@@') || line.startsWith('Binary files'));
+  if (first < 0) return [];
+  return lines.slice(first).map((text) => ({
+    kind: text.startsWith('@@') ? 'hunk' : text.startsWith('+') ? 'add' : text.startsWith('-') ? 'remove' : 'same',
+    text,
+  }));
+}
