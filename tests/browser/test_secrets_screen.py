@@ -80,4 +80,17 @@ async def test_a_secret_of_ones_own_and_one_of_a_workspace(tmp_path: Path) -> No
             await dialog.get_by_role("button", name="Delete", exact=True).click()
             await page.get_by_role("button", name="Delete", exact=True).last.click()
             await expect(dialog).to_contain_text("There are none.")
+            await page.goto(f"{server.url}/teams")
+            await page.get_by_test_id("new-team").click()
+            await page.get_by_test_id("team-name").fill("Red")
+            await page.get_by_test_id("create-team").click()
+            await page.get_by_test_id("team-secrets").click()
+            await page.get_by_test_id("secret-open").click()
+            await page.get_by_test_id("secret-name").fill("OF_TEAM")
+            await page.get_by_test_id("secret-value").fill(VALUE)
+            # Shop is not the team's.
+            await expect(page.get_by_role("dialog")).to_contain_text("There is no workspace")
+            await page.get_by_test_id("secret-create").click()
+            await expect(page.get_by_test_id("secret")).to_contain_text("Nothing may read it yet")
+            await picture(ada, "team")
         assert ada.errors == []

@@ -25,9 +25,10 @@ export class Secrets {
         this.#all(),
         request<{ workspaces: Workspace[] }>('GET', '/api/v1/workspaces'),
       ]);
-      this.workspaces = this.scope.workspace
-        ? workspaces.workspaces.filter((each) => each.id === this.scope.workspace)
-        : workspaces.workspaces;
+      const { workspace, team } = this.scope;
+      this.workspaces = workspaces.workspaces.filter(
+        (each) => (!workspace || each.id === workspace) && (!team || each.team === team),
+      );
       this.list = secrets;
       this.loaded = true;
     } catch (error) {
