@@ -14,6 +14,7 @@ from cloudide.cli.owned import secret, webhook
 from cloudide.cli.people import audit, invite, user
 from cloudide.cli.remotely import ProfileName, ServerUrl, Token
 from cloudide.cli.remotely import reporting as _run
+from cloudide.cli.teams import team
 from cloudide.cli.workspaces import image, port, workspace
 
 cli = typer.Typer(
@@ -29,6 +30,7 @@ cli.add_typer(file, name="file")
 cli.add_typer(port, name="port")
 cli.add_typer(image, name="image")
 cli.add_typer(user, name="user")
+cli.add_typer(team, name="team")
 cli.add_typer(invite, name="invite")
 cli.add_typer(secret, name="secret")
 cli.add_typer(webhook, name="webhook")

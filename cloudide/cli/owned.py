@@ -10,6 +10,7 @@ import typer
 
 from cloudide.cli.output import Output
 from cloudide.cli.remotely import Yes, confirmed, remotely
+from cloudide.cli.teams import team_id
 from cloudide.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ webhook = typer.Typer(no_args_is_help=True, help="Where events are sent.")
 SECRETS, WEBHOOKS = "/api/v1/secrets", "/api/v1/webhooks"
 
 OfWorkspace = Annotated[str, typer.Option("--workspace", help="Id or name: those of it.")]
-OfTeam = Annotated[str, typer.Option("--team", help="Id: those of a team.")]
+OfTeam = Annotated[str, typer.Option("--team", help="Id or name: those of a team.")]
 SecretName = Annotated[str, typer.Argument(help="Id or name of a secret.")]
 WebhookId = Annotated[str, typer.Argument(help="Id of a webhook.")]
 
@@ -152,7 +153,7 @@ def _owner(remote: Remote, workspace: str, team: str) -> dict[str, str]:
         raise InvalidInput("Name a workspace or a team, not both.")
     if workspace:
         return {"workspace": remote.workspace(workspace)}
-    return {"team": team} if team else {}
+    return {"team": team_id(remote, team)} if team else {}
 
 
 def _secrets(remote: Remote, owner: dict[str, str]) -> list[dict[str, Any]]:

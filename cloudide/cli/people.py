@@ -30,7 +30,7 @@ class InvitedAs(StrEnum):
 @remotely
 def list_users(remote: Remote, out: Output) -> None:
     """List everybody who has an account; for administrators."""
-    found = remote.get("/api/v1/users")["users"]
+    found = remote.list("/api/v1/users", "users")
     out.rows(found, "name", "id", "email", "admin", "active")
 
 
@@ -53,12 +53,12 @@ def change_user(
     change = {name: value for name, value in asked.items() if value is not None}
     if not change:
         raise InvalidInput("Say what to change: --admin, --no-admin, --active or --inactive.")
-    out.one(remote.patch(f"/api/v1/users/{_user(remote, user)}", change))
+    out.one(remote.patch(f"/api/v1/users/{user_id(remote, user)}", change))
 
 
-def _user(remote: Remote, named: str) -> str:
+def user_id(remote: Remote, named: str) -> str:
     """The id of somebody. Raises: NotFound. InvalidInput: several have that name."""
-    found: list[dict[str, Any]] = remote.get("/api/v1/users")["users"]
+    found: list[dict[str, Any]] = remote.list("/api/v1/users", "users")
     for field in ("id", "email", "name"):
         ids = [each["id"] for each in found if each[field] == named]
         if len(ids) > 1:
@@ -75,9 +75,10 @@ def create_invite(
     out: Output,
     workspace: WorkspaceName,
     role: Annotated[InvitedAs, typer.Option(help="What they may do there.")] = InvitedAs.EDITOR,
+    approval: Annotated[bool, typer.Option(help="Somebody has to let them in.")] = False,
 ) -> None:
     """Make a link by which others join a workspace; it is shown this once."""
-    body = {"workspace": remote.workspace(workspace), "role": role}
+    body = {"workspace": remote.workspace(workspace), "role": role, "approval": approval}
     out.one(remote.post("/api/v1/invites", body))
 
 
@@ -86,7 +87,7 @@ def create_invite(
 def list_invites(remote: Remote, out: Output, workspace: WorkspaceName) -> None:
     """List the invitations that can still be used."""
     query = urlencode({"workspace": remote.workspace(workspace)})
-    found = remote.get(f"/api/v1/invites?{query}")["invites"]
+    found = remote.list(f"/api/v1/invites?{query}", "invites")
     out.rows(found, "id", "role", "invited_by", "expires_at")
 
 

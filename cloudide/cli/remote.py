@@ -44,7 +44,7 @@ class Remote:
         Raises:
             NotFound: there is none that this token may see. InvalidInput: there are several.
         """
-        found = self.get("/api/v1/workspaces")["workspaces"]
+        found = self.list("/api/v1/workspaces", "workspaces")
         ids = [each["id"] for each in found if each["id"] == name]
         ids = ids or [each["id"] for each in found if each["name"] == name]
         if not ids:
@@ -77,6 +77,10 @@ class Remote:
     def patch(self, path: str, body: Any) -> Any:
         """As `post`."""
         return self._json("PATCH", path, body)
+
+    def put_json(self, path: str, body: Any) -> Any:
+        """As `post`."""
+        return self._json("PUT", path, body)
 
     def delete(self, path: str) -> Any:
         """As `get`, of what the server says of the thing that ends."""

@@ -11,6 +11,7 @@ import typer
 
 from cloudide.cli.output import Output
 from cloudide.cli.remotely import WorkspaceName, Yes, confirmed, remotely
+from cloudide.cli.teams import team_id
 from cloudide.errors import CloudIDEError, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Seen(StrEnum):
 @remotely
 def list_workspaces(remote: Remote, out: Output) -> None:
     """List the workspaces that you may open."""
-    found = remote.get(WORKSPACES)["workspaces"]
+    found = remote.list(WORKSPACES, "workspaces")
     out.rows(found, "name", "id", "state", "image", "role", "owner_name", "created_at")
 
 
@@ -52,12 +53,15 @@ def create(
     image: Annotated[str, typer.Option(help="The image; see `cloudide image list`.")] = "base",
     git: Annotated[str, typer.Option(help="URL of a Git repository to clone.")] = "",
     ref: Annotated[str, typer.Option(help="Its branch or tag.")] = "",
+    team: Annotated[str, typer.Option(help="Id or name: of a team, not your own.")] = "",
     wait: Wait = True,
 ) -> None:
     """Create a workspace."""
     body: dict[str, Any] = {"name": name, "image": image}
     if git:
         body["git"] = {"url": git, "ref": ref}
+    if team:
+        body["team"] = team_id(remote, team)
     made = remote.post(WORKSPACES, body)
     out.one(_settled(remote, made["id"], {"running"}) if wait else made)
 

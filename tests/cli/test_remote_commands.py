@@ -104,6 +104,21 @@ async def test_secrets_and_webhooks(server: Server, workspace: str) -> None:
     assert (await cloudide(server, "webhook", "delete", id, "-y")).code == 0
 
 
+async def test_teams(server: Server) -> None:
+    made = await cloudide(server, "team", "create", "Engines", "-o", "json")
+    assert made.code == 0, made.errors
+    listed = await cloudide(server, "team", "list")
+    assert [*listed.output.splitlines()[1].split()[:1]] == ["Engines"]
+    members = await cloudide(server, "team", "members", "Engines", "-o", "json")
+    [owner] = json.loads(members.output)
+    assert owner["role"] == "owner"
+    last = await cloudide(server, "team", "appoint", "Engines", owner["name"], "member")
+    assert (last.code, last.output) == (1, "")  # it would have no owner
+    assert (await cloudide(server, "team", "delete", "Engines", "--yes")).code == 0
+    gone = await cloudide(server, "team", "members", "Engines")
+    assert (gone.code, "no team 'Engines'" in gone.errors) == (1, True)
+
+
 async def test_a_server_that_is_not_there_is_one_clear_sentence() -> None:
     for url, says in (("http://127.0.0.1:1", "cannot be reached"), ("ftp://x", "is not the addr")):
         found = await run("workspace", "list", "--url", url, "--token", "x")
