@@ -184,6 +184,12 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             typist=terminals.typist,
             owner=owner_of,
         )
+        supervisor.after_first_start = lambda workspace: git.dotfiles.begin(
+            workspace.id, Person(workspace.owner, workspace.owner_name, "")
+        )
+        git.dotfiles.on_failure = lambda workspace, owner, message: feed.publish(
+            "notice", workspace, {"message": message}, person=owner.id
+        )
         git.asking.on_change = lambda question, asked: feed.publish(
             "git_question",
             question.workspace,

@@ -13,6 +13,7 @@ from cloudide.git.asking import Asking
 from cloudide.git.coauthors import CoAuthorship, Wrote
 from cloudide.git.commits import Commits
 from cloudide.git.credentials import Credentials
+from cloudide.git.dotfiles import Dotfiles
 from cloudide.git.errands import Errands
 from cloudide.git.profiles import Profiles
 from cloudide.git.questions import Questions
@@ -66,11 +67,13 @@ class Git:
             settings.clone_timeout,
         )
         self.commits = Commits(agents, coauthors, self.profiles, self.questions.origin)
+        self.dotfiles = Dotfiles(agents, self.errands, self.profiles)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Git:
         await self._stack.enter_async_context(self.actions)
         await self._stack.enter_async_context(self.questions)
+        await self._stack.enter_async_context(self.dotfiles)
         return self
 
     async def __aexit__(self, *error: object) -> None:

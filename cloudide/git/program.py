@@ -85,7 +85,19 @@ async def run(
     tell: Callable[[str], None],
     timeout: float,
 ) -> None:
-    """Run Git to its end; `tell` gets each line that it prints, progress too.
+    """As `run_program`, of Git."""
+    await run_program(agent, ["git", *arguments], directory, environment, tell, timeout)
+
+
+async def run_program(
+    agent: Agent,
+    command: Sequence[str],
+    directory: str,
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+    timeout: float,
+) -> None:
+    """Run Git, or what uses it, to its end; `tell` gets each line that it prints, progress too.
 
     Raises:
         GitFailed: its own words say why. Unavailable: it took too long, or is not there.
@@ -105,7 +117,7 @@ async def run(
 
     try:
         ended = await agent.execute(
-            ["git", *arguments],
+            [*command],
             cwd=directory,
             env={**ENVIRONMENT, **environment},
             on_output=take,

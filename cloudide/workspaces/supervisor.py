@@ -107,6 +107,7 @@ class Supervisor(Listener):
         self.before_stop: Callable[[str], Awaitable[None]] = _nothing
         self.after_delete: Callable[[str], Awaitable[None]] = _nothing
         self.cloning: Cloning = _as_nobody
+        self.after_first_start: Callable[[Workspace], None] = lambda workspace: None
         self._store = store
         self._runtime = runtime
         self._agents = agents
@@ -428,6 +429,7 @@ class Supervisor(Listener):
                 return
         await self._store.initialized(id)
         kept.workspace = await self._store.get(id)
+        self.after_first_start(kept.workspace)
 
     async def _destroy(self, kept: _Kept) -> None:
         id = kept.workspace.id

@@ -499,6 +499,7 @@ export type LiveEvent =
   | { type: 'ports'; workspace: string; ports: PortInfo[] }
   | { type: 'languages'; workspace: string }
   | { type: 'tasks'; workspace: string; runs: TaskRun[] }
+  | { type: 'notice'; workspace: string; message: string }
   | { type: 'git_question'; workspace: string; question: GitQuestion; asked: boolean }
   | { type: 'git_action'; workspace: string; action: GitAction }
   | { type: 'task_ready'; workspace: string; task: string; port: number }

@@ -107,6 +107,9 @@ export class OpenWorkspace {
       case 'workspace':
         if (event.workspace.id === this.id) this.#adopt(event.workspace);
         return;
+      case 'notice':
+        if (event.workspace === this.id) toasts.error(new Error(event.message));
+        return;
       case 'presence':
         if (event.workspace === this.id) this.people = event.people;
         return;
