@@ -95,7 +95,7 @@ class Shared:
         return view["id"]
 
     def look(
-        self, id: str, who: str = "ann", role: Role = Role.EDITOR, budget: int = 512 * 1024
+        self, id: str, who: str = "ann", role: Role = Role.TERMINAL, budget: int = 512 * 1024
     ) -> Screen:
         screen = Screen(budget)
         screen.viewer = self.terminals.attach(grant_of(who, role), id, screen.channel)
@@ -105,7 +105,7 @@ class Shared:
         return next(view for view in self.terminals.list("one") if view["id"] == id)
 
 
-def grant_of(who: str, role: Role = Role.EDITOR) -> Grant:
+def grant_of(who: str, role: Role = Role.TERMINAL) -> Grant:
     return Grant(Person(who, who.title(), "#123456"), "one", role)
 
 
