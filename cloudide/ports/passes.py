@@ -7,13 +7,17 @@ database, as digests, so that a restart of the server signs nobody out.
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 
 import msgspec
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from cloudide.errors import Denied
 from cloudide.identity.credentials import digest, new_secret
+from cloudide.identity.permissions import Limit
 from cloudide.ports.sites import Target
 from cloudide.storage.database import Database
 from cloudide.storage.tables import preview_passes
@@ -35,6 +39,8 @@ class _Ticket(msgspec.Struct, frozen=True):
     target: Target
     user: str
     session: str | None
+    token: str | None
+    until: float  # when a pass ends at the latest, in seconds since the epoch
     expires_at: float  # of the loop-independent monotonic clock
 
 
@@ -43,9 +49,11 @@ class Passes:
         self._database = database
         self._tickets: dict[str, _Ticket] = {}  # by digest, the oldest first
 
-    def ticket(self, target: Target, user: str, session: str = "") -> str:
-        """A ticket for one person and port; `session` is the secret they are signed in with, with
-        which the pass is to end."""
+    def ticket(
+        self, target: Target, user: str, session: str = "", limit: Limit | None = None
+    ) -> str:
+        """A ticket for one person and port. `session` is the secret they are signed in with, or
+        `limit` that of their API token; the pass is to end with it."""
         now = time.monotonic()
         while self._tickets:
             oldest = next(iter(self._tickets))
@@ -55,7 +63,12 @@ class Passes:
             del self._tickets[oldest]
         secret = new_secret()
         self._tickets[digest(secret)] = _Ticket(
-            target, user, digest(session) if session else None, now + TICKET_SECONDS
+            target,
+            user,
+            digest(session) if session else None,
+            limit.token if limit else None,
+            limit.expires_at if limit and limit.expires_at else math.inf,
+            now + TICKET_SECONDS,
         )
         return secret
 
@@ -68,11 +81,16 @@ class Passes:
         found = self._tickets.pop(digest(ticket), None)
         if found is None or found.target != target or found.expires_at < time.monotonic():
             raise Denied("This way in was used or is too old. Open the preview from the workspace.")
-        return await self._new(target, found.user, found.session, "", time.time() + PASS_SECONDS)
+        until = min(time.time() + PASS_SECONDS, found.until)
+        of = {"user": found.user, "session": found.session, "token": found.token}
+        try:
+            return await self._new(target, of, "", until)
+        except IntegrityError as error:
+            raise Denied("You were signed out meanwhile. Sign in again.") from error
 
     async def of_link(self, target: Target, link: str, expires_at: float) -> str:
         """A pass for whoever has a public link (its digest), as long as that is good."""
-        return await self._new(target, None, None, link, expires_at)
+        return await self._new(target, {}, link, expires_at)
 
     async def find(self, target: Target, secret: str) -> Pass | None:
         """The pass that this is the secret of, if it is one for this very place."""
@@ -89,7 +107,7 @@ class Passes:
         return None if row is None else Pass(target, row.user or "", row.link)
 
     async def _new(
-        self, target: Target, user: str | None, session: str | None, link: str, expires_at: float
+        self, target: Target, of: Mapping[str, str | None], link: str, expires_at: float
     ) -> str:
         secret = new_secret()
         async with self._database.begin() as db:
@@ -101,8 +119,7 @@ class Passes:
                     hash=digest(secret),
                     workspace=target.workspace,
                     port=target.port,
-                    user=user,
-                    session=session,
+                    **of,
                     link=link,
                     expires_at=expires_at,
                 )

@@ -251,8 +251,8 @@ ports = Table(
     Column("expires_at", Float, nullable=False),
 )
 
-# The cookies of previews. One is of a person, and ends with their session where it was made in one,
-# or of whoever had the public link.
+# The cookies of previews. One is of a person, and ends with the session or the API token that it
+# was made with, or of whoever had the public link.
 preview_passes = Table(
     "preview_passes",
     metadata,
@@ -266,6 +266,7 @@ preview_passes = Table(
     Column("port", Integer, nullable=False),
     Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=True, index=True),
     Column("session", ForeignKey("sessions.hash", ondelete="CASCADE"), nullable=True, index=True),
+    Column("token", ForeignKey("api_tokens.id", ondelete="CASCADE"), nullable=True, index=True),
     Column("link", String, nullable=False),
     Column("expires_at", Float, nullable=False),
 )

@@ -158,7 +158,7 @@ async def _way_in(request: Request, caller: Caller, path: str) -> str:
             f"Port {target.port} is private: those who may run programs in this workspace see it. "
             "Ask for it to be shown to all members."
         )
-    secret = provided.passes.ticket(target, caller.user.id, caller.session)
+    secret = provided.passes.ticket(target, caller.user.id, caller.session, caller.user.limit)
     origin = provided.sites.origin(target)
     return f"{origin}{SIGN_IN_PATH}?ticket={secret}&path={quote(local_path(path), safe='')}"
 
