@@ -1,6 +1,7 @@
-"""Language servers: programs like any other, but for two things that are never left to chance.
+"""Language servers: programs whose standard input and output are sockets of the server's.
 
-What they print on stderr is always read, whether or not anybody takes it: a full pipe would stop
+No byte of what the two say to each other comes by here. Two things are never left to chance. What
+they print on stderr is always read, whether or not anybody takes it: a full pipe would stop
 them. And the memory they use is looked at; one that uses too much is killed before the whole
 workspace suffers (there is no cgroup of its own for it).
 """
@@ -8,8 +9,8 @@ workspace suffers (there is no cgroup of its own for it).
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
+import socket
 from contextlib import suppress
 
 import msgspec
@@ -17,17 +18,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from cloudide.agent.beneath import Root
-from cloudide.agent.processes import KILL, READ_SIZE, Process
+from cloudide.agent.processes import DRAIN, KILL, READ_SIZE
+from cloudide.agent.spawn import spawn
 from cloudide.agent.user import User
-from cloudide.protocol.agent import (
-    STDOUT,
-    Execute,
-    RunLanguageServer,
-    ServerLog,
-    ServerMemory,
-)
+from cloudide.protocol.agent import Exited, RunLanguageServer, ServerLog, ServerMemory
 
-PIPE = 256 * 1024  # bytes
+SEND_BUFFER = 1024 * 1024  # bytes that the kernel keeps for our server, if it lets us
 LOG_LIMIT = 16 * 1024  # bytes of stderr that are kept until they are told
 LOG_SECONDS = 0.2  # between two tellings
 MEMORY_SECONDS = (0.2, 0.5, 1.0, 2.0)  # between two looks: more often while it starts
@@ -35,34 +31,72 @@ MEMORY_SECONDS = (0.2, 0.5, 1.0, 2.0)  # between two looks: more often while it 
 _json = msgspec.json.Encoder()
 
 
-class LanguageServer(Process):
-    """A started server whose pipes wait for a stream."""
+class LanguageServer:
+    """A started server that speaks with our server itself, and waits for a stream to be watched."""
 
-    read_size = PIPE
+    def __init__(
+        self,
+        root: Root,
+        user: User,
+        request: RunLanguageServer,
+        stdin: socket.socket,
+        stdout: socket.socket,
+    ) -> None:
+        """`stdin` and `stdout` lead to our server; the caller closes them afterwards.
 
-    def __init__(self, root: Root, user: User, request: RunLanguageServer) -> None:
-        super().__init__(root, user, Execute(request.stream, request.argv, "", request.env))
-        # A long answer goes through as one piece, not one for each filling of a usual pipe.
-        with suppress(OSError):  # the user has as much in pipes as he may
-            fcntl.fcntl(self.stdout, fcntl.F_SETPIPE_SZ, PIPE)
+        Raises:
+            Refused: it cannot be started.
+        """
+        for end in (stdin, stdout):
+            end.setblocking(True)  # which it is to find as usual
+        # A long answer is written in one go, without a wait for who reads it.
+        stdout.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._memory_limit = request.memory_limit
-
-    async def serve(self, socket: ClientConnection) -> None:
-        """Pass messages until the server has ended; kill it if the stream closes before."""
-        watching = asyncio.create_task(self._watch_memory(socket))
+        self._stderr, stderr = os.pipe()
+        theirs = (stdin.fileno(), stdout.fileno(), stderr)
         try:
-            await super().serve(socket)
+            self._child = spawn(
+                root,
+                "",
+                request.argv,
+                {**user.environment, **request.env},
+                [(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(theirs)],
+            )
+        except BaseException:
+            os.close(self._stderr)
+            raise
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            os.close(stderr)
 
-    async def _pass(self, descriptor: int, prefix: int, socket: ClientConnection) -> None:
-        if prefix == STDOUT:
-            await super()._pass(descriptor, prefix, socket)
-        else:
-            await self._drain(descriptor, socket)
+    async def serve(self, stream: ClientConnection) -> None:
+        """Watch the server until it has ended; kill it if the stream closes before."""
+        draining = asyncio.create_task(self._drain(self._stderr, stream))
+        watching = asyncio.create_task(self._watch_memory(stream))
+        closed = asyncio.create_task(stream.wait_closed())
+        exited = asyncio.ensure_future(asyncio.shield(self._child.exited))
+        try:
+            await asyncio.wait([exited, closed], return_when=asyncio.FIRST_COMPLETED)
+            if exited.done():
+                await asyncio.wait(
+                    [draining, closed], timeout=DRAIN, return_when=asyncio.FIRST_COMPLETED
+                )
+                with suppress(ConnectionClosed):
+                    await stream.send(_json.encode(Exited(exited.result())), text=True)
+        finally:
+            tasks = [draining, watching, closed, exited]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if not self._child.exited.done():
+                await self._child.end(*KILL)
+            await stream.close()
 
-    async def _drain(self, descriptor: int, socket: ClientConnection) -> None:
+    async def abandon(self) -> None:
+        """Kill the server; no stream comes."""
+        os.close(self._stderr)
+        await self._child.end(*KILL)
+
+    async def _drain(self, descriptor: int, stream: ClientConnection) -> None:
         """Read all of stderr, and tell the end of what came every now and then."""
         reader = asyncio.StreamReader(limit=READ_SIZE)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -78,7 +112,7 @@ class LanguageServer(Process):
                 if kept:
                     text = kept.decode(errors="replace")
                     kept.clear()
-                    await socket.send(_json.encode(ServerLog(text)), text=True)
+                    await stream.send(_json.encode(ServerLog(text)), text=True)
                     await asyncio.sleep(LOG_SECONDS)
                 elif not ended:
                     await came.wait()
@@ -98,18 +132,18 @@ class LanguageServer(Process):
             await asyncio.gather(telling, return_exceptions=True)
             transport.close()
 
-    async def _watch_memory(self, socket: ClientConnection) -> None:
+    async def _watch_memory(self, stream: ClientConnection) -> None:
         told = 0
         pauses, pause = iter(MEMORY_SECONDS), 0.0
         with suppress(ConnectionClosed):
-            while not self.child.exited.done():
-                used = self.child.memory()
+            while not self._child.exited.done():
+                used = self._child.memory()
                 exceeded = used > self._memory_limit
                 # A little more or less is no news.
                 if exceeded or abs(used - told) * 50 > told:
                     told = used
-                    await socket.send(_json.encode(ServerMemory(used, exceeded)), text=True)
+                    await stream.send(_json.encode(ServerMemory(used, exceeded)), text=True)
                 if exceeded:
-                    await self.child.end(*KILL)
+                    await self._child.end(*KILL)
                 pause = next(pauses, pause)
                 await asyncio.sleep(pause)

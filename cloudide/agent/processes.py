@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from cloudide.agent.beneath import Root
-from cloudide.agent.spawn import Child, spawn
+from cloudide.agent.spawn import spawn
 from cloudide.agent.user import User
 from cloudide.protocol.agent import STDERR, STDOUT, Eof, Execute, Exited, Signal
 
@@ -27,15 +27,13 @@ _control = msgspec.json.Decoder(Eof | Signal)
 class Process:
     """A started program whose pipes wait for a stream."""
 
-    read_size = READ_SIZE  # bytes of output that are sent in one go
-
     def __init__(self, root: Root, user: User, request: Execute) -> None:
         stdin, self._stdin = os.pipe()
-        self.stdout, stdout = os.pipe()
+        self._stdout, stdout = os.pipe()
         self._stderr, stderr = os.pipe()
         theirs = (stdin, stdout, stderr)
         try:
-            self.child: Child = spawn(
+            self._child = spawn(
                 root,
                 request.cwd,
                 request.argv,
@@ -44,7 +42,7 @@ class Process:
                 request.files,
             )
         except BaseException:
-            for end in (self._stdin, self.stdout, self._stderr):
+            for end in (self._stdin, self._stdout, self._stderr):
                 os.close(end)
             raise
         finally:
@@ -54,11 +52,11 @@ class Process:
     async def serve(self, socket: ClientConnection) -> None:
         """Pass bytes until the program has ended; kill it if the stream closes before."""
         output = asyncio.gather(
-            self._pass(self.stdout, STDOUT, socket), self._pass(self._stderr, STDERR, socket)
+            self._pass(self._stdout, STDOUT, socket), self._pass(self._stderr, STDERR, socket)
         )
         feed = asyncio.create_task(self._feed(socket))
         closed = asyncio.create_task(socket.wait_closed())
-        exited = asyncio.ensure_future(asyncio.shield(self.child.exited))
+        exited = asyncio.ensure_future(asyncio.shield(self._child.exited))
         try:
             await asyncio.wait([exited, closed], return_when=asyncio.FIRST_COMPLETED)
             if exited.done():
@@ -72,24 +70,24 @@ class Process:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if not self.child.exited.done():
-                await self.child.end(*KILL)
+            if not self._child.exited.done():
+                await self._child.end(*KILL)
             await socket.close()
 
     async def abandon(self) -> None:
         """Kill the program; no stream comes."""
-        for end in (self._stdin, self.stdout, self._stderr):
+        for end in (self._stdin, self._stdout, self._stderr):
             os.close(end)
-        await self.child.end(*KILL)
+        await self._child.end(*KILL)
 
     async def _pass(self, descriptor: int, prefix: int, socket: ClientConnection) -> None:
-        reader = asyncio.StreamReader(limit=self.read_size)
+        reader = asyncio.StreamReader(limit=READ_SIZE)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
         )
         try:
             with suppress(ConnectionClosed):
-                while data := await reader.read(self.read_size):
+                while data := await reader.read(READ_SIZE):
                     await socket.send(bytes((prefix,)) + data)
         finally:
             transport.close()
@@ -121,4 +119,4 @@ class Process:
             message = _control.decode(frame)
             if isinstance(message, Eof):
                 return message
-            self.child.send(message.number)
+            self._child.send(message.number)

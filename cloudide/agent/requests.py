@@ -167,7 +167,7 @@ class Workspace:
                 await self._prepare_git()
                 await self._run_task(request, dial)
             case protocol.RunLanguageServer():
-                await self._run_language_server(request, dial)
+                await self._run_language_server(request, dial, dial_tunnel)
             case protocol.HashInputs(patterns):
                 from cloudide.agent import inputs
 
@@ -245,10 +245,16 @@ class Workspace:
             raise
         self._serve(task.serve(socket))
 
-    async def _run_language_server(self, request: protocol.RunLanguageServer, dial: Dial) -> None:
+    async def _run_language_server(
+        self, request: protocol.RunLanguageServer, dial: Dial, dial_tunnel: DialTunnel
+    ) -> None:
         from cloudide.agent.language_servers import LanguageServer
 
-        server = LanguageServer(self.root, self.user, request)
+        with (
+            await dial_tunnel(request.stdin) as stdin,
+            await dial_tunnel(request.stdout) as stdout,
+        ):
+            server = LanguageServer(self.root, self.user, request, stdin, stdout)
         try:
             socket = await dial(request.stream)
         except BaseException:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -259,16 +259,50 @@ class Agent:
         Raises:
             NotFound: nothing listens there.
         """
-        stream_id = secrets.token_hex(16)
-        arrival = self.rendezvous.expect_tunnel(stream_id)
-        try:
-            await self.call(protocol.Tunnel(stream_id, port), OPEN_TIMEOUT)
+        async with self._tunnels(1) as (ids, arrived):
+            await self.call(protocol.Tunnel(ids[0], port), OPEN_TIMEOUT)
+            return (await arrived())[0]
+
+    async def run_language_server(
+        self, argv: Sequence[str], env: dict[str, str], memory_limit: int
+    ) -> tuple[Stream, Tunnel, Tunnel]:
+        """Start a language server; returns the stream of `protocol.agent.RunLanguageServer`, what
+        it reads and what it writes. The caller closes all three; closing the stream kills it."""
+        async with self._tunnels(2) as (ids, arrived):
+            stdin_id, stdout_id = ids
+            stream = await self.open(
+                lambda stream_id: protocol.RunLanguageServer(
+                    stream_id, stdin_id, stdout_id, [*argv], env, memory_limit
+                )
+            )
+            try:
+                stdin, stdout = await arrived()
+            except BaseException:
+                await stream.close()
+                raise
+            return stream, stdin, stdout
+
+    @asynccontextmanager
+    async def _tunnels(
+        self, count: int
+    ) -> AsyncIterator[tuple[list[str], Callable[[], Awaitable[list[Tunnel]]]]]:
+        """The ids of so many tunnels, which the block makes a call about, and how to wait for
+        them then. When the block raises, those that came are closed."""
+        ids = [secrets.token_hex(16) for _ in range(count)]
+        arrivals: list[asyncio.Future[Tunnel]] = []
+
+        async def arrived() -> list[Tunnel]:
             async with asyncio.timeout(OPEN_TIMEOUT):
-                return await asyncio.shield(arrival)
+                return [await asyncio.shield(arrival) for arrival in arrivals]
+
+        try:
+            arrivals.extend(map(self.rendezvous.expect_tunnel, ids))
+            yield ids, arrived
         except BaseException as error:
-            if arrival.done() and not arrival.cancelled() and not arrival.exception():
-                arrival.result().abort()
-            arrival.cancel()
+            for arrival in arrivals:
+                if arrival.done() and not arrival.cancelled() and not arrival.exception():
+                    arrival.result().abort()
+                arrival.cancel()
             if isinstance(error, TimeoutError):
                 message = "The workspace does not answer; try again shortly."
                 raise AgentUnavailable(message) from error

@@ -1,5 +1,7 @@
 """The server's end of a tunnel: nothing but bytes, over a Unix socket that the agent dialled.
 
+The other end is a connection to a port, or a language server's input or output.
+
 What comes is handed to whoever holds the tunnel as a call from the loop's read event, and what they
 write goes to the transport: no task, no queue, no frame. Who is slow says so to the transport, and
 the kernel holds back the other end.
@@ -36,7 +38,7 @@ class Holder(Protocol):
 
 
 class Tunnel(asyncio.Protocol):
-    """One connection to a port, after its greeting.
+    """One connection, after its greeting.
 
     Nothing is read before the first holder has come. Between two holders nothing is due either;
     what comes then, be it the end, makes the tunnel `stale`.

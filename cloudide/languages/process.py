@@ -1,34 +1,30 @@
 """A running language server: its messages as calls, whatever carries them.
 
-Output is read as it comes and never held back; what is queued for its input is bounded by the
-multiplexer, which sends nothing but answers while the process is `full`.
+Its input and output are sockets of ours, so that what it writes is read from where it wrote it, as
+it comes, and never held back; what waits for its input is bounded by the multiplexer, which sends
+nothing but answers while the process is `full`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 from cloudide.agents.link import Agent
 from cloudide.agents.streams import Stream
+from cloudide.agents.tunnels import Tunnel
 from cloudide.errors import AgentUnavailable
 from cloudide.languages.config.session import Session as OwnServer
-from cloudide.protocol.agent import (
-    STDOUT,
-    Exit,
-    Exited,
-    RunLanguageServer,
-    ServerLog,
-    ServerMemory,
-)
+from cloudide.protocol.agent import Exit, Exited, ServerLog, ServerMemory
 from cloudide.protocol.jsonrpc import Framer, FramingError, frame
 
 MESSAGE_LIMIT = 32 * 1024 * 1024  # bytes of one message of a server
 FULL = 512 * 1024  # bytes that wait for the process
 QUEUE_LIMIT = 64 * 1024 * 1024  # bytes after which it is given up
-PIECE = 256 * 1024  # bytes that are written in one go
+LAST_SECONDS = 1.0  # after its end for its last words, which something it left may hold up
+CLOSED_SECONDS = 5.0  # after it has closed its output until it is ended
 
 
 class Running(Protocol):
@@ -66,65 +62,56 @@ async def start(
     Raises:
         CloudIDEError: it cannot be started.
     """
-    stream = await agent.open(
-        lambda stream_id: RunLanguageServer(stream_id, command, environment, memory)
-    )
-    return ServerProcess(stream, events, memory)
+    stream, stdin, stdout = await agent.run_language_server(command, environment, memory)
+    return ServerProcess(stream, stdin, stdout, events, memory)
 
 
 class ServerProcess:
-    """A process in the workspace, behind a stream of the agent."""
+    """A process in the workspace: its input and output are tunnels, all else comes on a stream."""
 
-    def __init__(self, stream: Stream, events: Events, memory: int) -> None:
+    def __init__(
+        self, stream: Stream, stdin: Tunnel, stdout: Tunnel, events: Events, memory: int
+    ) -> None:
         self._stream = stream
-        self._events = events
+        self._stdout = stdout
         self._memory = memory
-        self._framer = Framer(MESSAGE_LIMIT)
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
-        self._wake = asyncio.Event()
-        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._reason = ""
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[str] = loop.create_future()
+        self._output_ended = asyncio.Event()
+        self._input = _Input(stdin, events, self.kill)
+        self._output = _Output(events, self.kill, self._output_ended)
+        self._events = events
 
     @property
     def full(self) -> bool:
-        return self._queued > FULL
+        return self._input.full
 
     def send(self, body: bytes) -> None:
-        framed = frame(body)
-        self._queue.append(framed)
-        self._queued += len(framed)
-        self._wake.set()
-        if self._queued > QUEUE_LIMIT:
-            self.kill("It did not read what it was told.")
+        self._input.send(body)
 
     def kill(self, reason: str) -> None:
         if not self._ended.done():
             self._ended.set_result(reason)
 
     async def run(self) -> str:
-        reading = asyncio.create_task(self._read())
-        writing = asyncio.create_task(self._write())
-        tasks = {reading, writing}
+        watching = asyncio.create_task(self._watch())
+        closing = asyncio.create_task(self._miss())
         try:
-            await asyncio.wait({reading, self._ended}, return_when=asyncio.FIRST_COMPLETED)
-            return self._ended.result() if self._ended.done() else reading.result()
+            self._stdout.hold(self._output)
+            await asyncio.wait({watching, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            return self._ended.result() if self._ended.done() else watching.result()
         finally:
-            for task in tasks:
+            self._input.close()
+            self._stdout.abort()
+            for task in (watching, closing):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(watching, closing, return_exceptions=True)
             await self._stream.close()  # which kills it, if it still runs
 
-    async def _read(self) -> str:
+    async def _watch(self) -> str:
         while True:
             match await self._stream.recv():
-                case bytes() as data if data[:1] == bytes((STDOUT,)):
-                    try:
-                        bodies = self._framer.feed(data[1:])
-                    except FramingError as error:
-                        return f"It wrote what is no message: {error}"
-                    for body in bodies:
-                        self._events.received(body)
                 case ServerLog(text):
                     self._events.logged(text)
                 case ServerMemory(used, exceeded):
@@ -135,28 +122,88 @@ class ServerProcess:
                             "ended."
                         )
                 case Exited(exit):
+                    with suppress(TimeoutError):  # somebody else may still have it
+                        async with asyncio.timeout(LAST_SECONDS):
+                            await self._output_ended.wait()
                     return self._reason or _how(exit)
                 case _:
                     raise AgentUnavailable("The workspace's agent sent a malformed message.")
 
-    async def _write(self) -> None:
-        with suppress(AgentUnavailable):  # `_read` finds that out
-            while True:
-                while not self._queue:
-                    self._wake.clear()
-                    await self._wake.wait()
-                piece = self._queue.popleft()
-                if len(piece) < PIECE and self._queue:
-                    parts, size = [piece], len(piece)
-                    while self._queue and size + len(self._queue[0]) <= PIECE:
-                        parts.append(self._queue.popleft())
-                        size += len(parts[-1])
-                    piece = b"".join(parts)
-                was_full = self.full
-                await self._stream.send_all(piece)
-                self._queued -= len(piece)
-                if was_full and not self.full:
-                    self._events.drained()
+    async def _miss(self) -> None:
+        """One that has closed its output and goes on is of no use any longer."""
+        await self._output_ended.wait()
+        await asyncio.sleep(CLOSED_SECONDS)
+        self.kill("It closed its output.")
+
+
+class _Input:
+    """What the process is told. The transport keeps what does not fit into the socket."""
+
+    def __init__(self, tunnel: Tunnel, events: Events, kill: Callable[[str], None]) -> None:
+        self.full = False
+        self._tunnel = tunnel
+        self._events = events
+        self._kill = kill
+        self._closed = False
+        if not tunnel.transport.is_closing():
+            tunnel.transport.set_write_buffer_limits(FULL)
+        tunnel.hold(self)
+
+    def send(self, body: bytes) -> None:
+        if self._closed:
+            return  # how it ended is still to be told
+        self._tunnel.write(frame(body))
+        if self.full and self._tunnel.transport.get_write_buffer_size() > QUEUE_LIMIT:
+            self._kill("It did not read what it was told.")
+
+    def close(self) -> None:
+        self._closed = True
+        self._tunnel.abort()
+
+    # ── held by ─────────────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        self._tunnel.pause_reading()  # nothing is due from there
+
+    def ended(self, *, cut: bool) -> None:
+        self._closed = self._closed or cut
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._events.drained()
+
+
+class _Output:
+    """What the process says, from the read event of the loop."""
+
+    def __init__(self, events: Events, kill: Callable[[str], None], ended: asyncio.Event) -> None:
+        self._events = events
+        self._kill = kill
+        self._ended = ended
+        self._framer = Framer(MESSAGE_LIMIT)
+        self._broken = False
+
+    def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
+        try:
+            bodies = self._framer.feed(data)
+        except FramingError as error:
+            self._broken = True
+            self._kill(f"It wrote what is no message: {error}")
+            return
+        for body in bodies:
+            self._events.received(body)
+
+    def ended(self, *, cut: bool) -> None:
+        self._ended.set()
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
 
 
 class OwnProcess:

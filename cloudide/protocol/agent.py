@@ -24,8 +24,8 @@ binary frames are bytes, text frames are JSON control messages (`StreamMessage`)
                server → agent: input bytes
     execute    agent → server: output bytes, each frame prefixed by 0x01 (stdout) or 0x02 (stderr),
                then `exit`; server → agent: stdin bytes, then `eof`; `signal` whenever it likes
-    language   agent → server: stdout, each frame prefixed by 0x01, `server_log`, `server_memory`,
-               then `exit`; server → agent: as for execute
+    language   agent → server: `server_log`, `server_memory`, then `exit`; its messages have two
+               sockets of their own
     task.run   agent → server: output bytes, `task_ready` once it is, then `exit`;
                server → agent: `stop`
     download   agent → server: bytes, then `eof`, or `failed`
@@ -37,6 +37,11 @@ beside, `tunnel.sock`, sends one line, `<token> <stream>` (`greeting`), and from
 nothing but the bytes of the connection, both ways. Shutting down one direction (shutdown(2)) ends
 it, as in TCP. The agent closes the socket when both directions have ended; closing it before says
 that the connection was cut off.
+
+A language server's stdin and stdout are such sockets themselves, one for each: the agent dials and
+greets, the process inherits them, and no byte goes through the agent. They are two, as the pipes
+are that editors on a desktop give (libuv's are socket pairs): a program makes one of them blocking
+and the other not, which is a state of the socket and not of the descriptor.
 
 Paths are relative to the workspace root, `/`-separated, without `.` and `..`; the root itself is
 "". They are text; a file name that is not UTF-8 is carried with replacement characters and listed
@@ -56,7 +61,7 @@ import msgspec
 from cloudide.protocol.outlets import AcceptOutlet, CloseOutlet, OpenOutlet, Outlet
 from cloudide.protocol.questions import AnswerAsked, Asked, KnowTypist, Withdrawn
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
 
 SOCKET_NAME = "agent.sock"  # these lie in the directory that the container sees
@@ -401,13 +406,16 @@ class RunTask(Message, frozen=True, tag="task.run"):
 
 
 class RunLanguageServer(Message, frozen=True, tag="language"):
-    """Run a language server in the workspace's root. Its stdout and its exit come on the stream.
+    """Run a language server in the workspace's root. `stdin` and `stdout` are the ids of two
+    tunnels that it has as these; its exit comes on the stream.
 
     stderr is always drained; the end of it is told. The session is killed when its processes have
     more than `memory_limit` bytes of memory, and when the stream closes.
     """
 
     stream: str
+    stdin: str
+    stdout: str
     argv: list[str]
     env: dict[str, str] = {}
     memory_limit: int = 2 * 1024**3

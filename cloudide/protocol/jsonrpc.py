@@ -24,6 +24,7 @@ import msgspec
 
 ID_LIMIT = 1024  # characters of an id that is text
 HEADER_LIMIT = 4096  # bytes
+SHORT = 4096  # bytes
 NULL = b"null"
 
 Id = int | str
@@ -233,7 +234,7 @@ class Framer:
     def __init__(self, limit: int) -> None:
         """`limit`: bytes of a body."""
         self._limit = limit
-        self._pieces: list[bytes] = []  # of the body
+        self._pieces: list[memoryview | bytearray] = []  # of the body
         self._missing = 0  # bytes of the body that are still to come; 0 while a header is
         self._header = b""
 
@@ -244,30 +245,43 @@ class Framer:
             FramingError: a header is none or too long, or announces more than the limit.
         """
         bodies: list[bytes] = []
-        while data:
+        view, at = memoryview(data), 0
+        while at < len(data):
             if not self._missing:
-                data = self._read_header(data)
+                at = self._read_header(data, at)
                 continue
-            piece, data = data[: self._missing], data[self._missing :]
-            self._pieces.append(piece)
+            piece = view[at : at + self._missing]
+            at += len(piece)
             self._missing -= len(piece)
+            self._keep(piece)
             if not self._missing:
                 bodies.append(b"".join(self._pieces))
                 self._pieces.clear()
         return bodies
 
-    def _read_header(self, data: bytes) -> bytes:
-        """Read a header as far as it has come; returns what is behind it."""
-        header = self._header + data
-        end = header.find(b"\r\n\r\n", max(0, len(self._header) - 3))
+    def _keep(self, piece: memoryview) -> None:
+        """Long pieces stay where they are until the body is put together: one copy of each byte.
+        Short ones are gathered, or each would take many times its size."""
+        if len(piece) >= SHORT:
+            self._pieces.append(piece)
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
+
+    def _read_header(self, data: bytes, start: int) -> int:
+        """Read a header as far as it has come; returns where what is behind it begins."""
+        former = self._header
+        header = former + data[start : start + HEADER_LIMIT + 4]
+        end = header.find(b"\r\n\r\n", max(0, len(former) - 3))
         if (end if end >= 0 else len(header)) > HEADER_LIMIT:
             raise FramingError("A message's header is too long.")
         if end < 0:
             self._header = header
-            return b""
+            return len(data)
         self._header = b""
         self._missing = self._length(header[:end])
-        return header[end + 4 :]
+        return start + end + 4 - len(former)
 
     def _length(self, header: bytes) -> int:
         lengths: set[bytes] = set()
