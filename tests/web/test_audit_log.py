@@ -14,7 +14,9 @@ from cloudide.web import routes
 NOT_RECORDED = {
     ("POST", "/api/v1/invites/preview"),
     ("POST", "/api/v1/providers/{provider}/begin"),  # what comes of it is
+    ("POST", "/api/v1/device/authorize"),  # what comes of it is
     ("POST", f"{routes.WORKSPACE}/activity"),
+    ("POST", f"{routes.WORKSPACE}/git/stage"),
     ("POST", f"{routes.WORKSPACE}/ports/{{port}}/ticket"),
 }
 HISTORY = ("files", "move", "convert", "restore", "archive", "edits")
