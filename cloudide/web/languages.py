@@ -18,6 +18,7 @@ from cloudide.web.services import services
 from cloudide.web.sockets import Receive
 
 FRAME_LIMIT = 16 * 1024 * 1024  # bytes of an editor's message: the text of a file, escaped
+SEND_BUFFER = 512 * 1024  # bytes; a usual completion goes out in one go
 RESTARTED, OVERLOADED = 1012, 1013  # after which a client comes back
 
 

@@ -326,6 +326,7 @@ SOCKETS = [
             languages.join,
             budget=lambda websocket: services(websocket).settings.language_queue,
             frame_limit=lambda _: languages.FRAME_LIMIT,
+            send_buffer=languages.SEND_BUFFER,
         ),
     ),
     WebSocketRoute(

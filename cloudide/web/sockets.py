@@ -15,7 +15,7 @@ from cloudide.channel import Channel, Frame
 from cloudide.errors import CloudIDEError, TooLarge
 from cloudide.web.access import Access, admit_live
 from cloudide.web.services import services
-from cloudide.web.wire import Pace, Receive, wire_of
+from cloudide.web.wire import SEND_BUFFER, Pace, Receive, wire_of
 from cloudide.workspaces.activity import Kind
 
 _log = structlog.get_logger(__name__)
@@ -34,13 +34,14 @@ def conversation(
     budget: Callable[[WebSocket], int],
     subprotocol: str | None = None,
     frame_limit: Callable[[WebSocket], int] = lambda _: CONTROL_FRAME_LIMIT,
+    send_buffer: int = SEND_BUFFER,
     activity: Callable[[Frame], Kind | None] | None = None,
 ) -> Callable[[WebSocket], Awaitable[None]]:
     """A websocket endpoint.
 
     `begin` joins whatever the socket is for and returns what to do with each frame and at the end.
     `subprotocol` is echoed when the client offers it. `activity` says of a message whether it keeps
-    the workspace alive.
+    the workspace alive. `send_buffer`: bytes that the kernel keeps for a client.
     """
 
     async def endpoint(websocket: WebSocket) -> None:
@@ -49,7 +50,7 @@ def conversation(
         channel = Channel(
             wire_of(websocket), budget(websocket), services(websocket).settings.stall_limit
         )
-        wire_of(websocket).carry(channel)
+        wire_of(websocket).carry(channel, send_buffer)
         try:
             socket = await admit_live(websocket, access, channel)
         except CloudIDEError as error:

@@ -52,14 +52,14 @@ class WebSocketWire(WebSocketsSansIOProtocol):
 
     # ── in place of ASGI ────────────────────────────────────────────────────────────────────────
 
-    def carry(self, channel: Channel) -> None:
-        """From now on this is what `channel` writes to."""
+    def carry(self, channel: Channel, send_buffer: int = SEND_BUFFER) -> None:
+        """From now on this is what `channel` writes to. `send_buffer`: bytes kept by the kernel."""
         self._channel = channel
         self.direct = channel.direct = self.transport.write
         self._ended = self.loop.create_future()
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         if self.disconnected:
             self._end()
         elif not self.writable.is_set():
