@@ -34,6 +34,7 @@ ARGUMENTS = [
 async def chromium() -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
     assert path, "Chromium is missing; `make test` installs it."
+    expect.set_options(timeout=30_000)  # other tests run on the same cores
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         try:
