@@ -275,7 +275,8 @@ class CountedHasher:
 async def test_a_failure_costs_the_same_whether_there_is_an_account_or_not(
     accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ada, former, vouched = [await accounts.create(each, guest=False) for each in ("Ada", "Bo", "Cy")]
+    names = ("Ada", "Bo", "Cy")
+    ada, former, vouched = [await accounts.create(each, guest=False) for each in names]
     await accounts.sign_in(await accounts.create_sign_in_token(), "Owner")
     await accounts.set_password(ada.id, "ada@example.org", GOOD, "")
     await accounts.set_password(former.id, "bo@example.org", GOOD, "")
