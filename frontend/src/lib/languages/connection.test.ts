@@ -114,6 +114,16 @@ describe('the connection to language servers', () => {
     connection.close();
   });
 
+  it('has no signature to show where a server refuses one', async () => {
+    const { connection, opened } = begin();
+    const socket = await opened();
+    const answer = connection.client.request('textDocument/signatureHelp', { textDocument: { uri } });
+    await vi.waitFor(() => expect(socket.methods()).toContain('textDocument/signatureHelp'));
+    socket.tell({ id: socket.sent.at(-1)?.['id'], error: { code: -32801, message: 'The text has changed.' } });
+    await expect(answer).resolves.toBeNull();
+    connection.close();
+  });
+
   it('answers the questions of servers, each once', async () => {
     const { connection, opened, refresh } = begin();
     const socket = await opened();

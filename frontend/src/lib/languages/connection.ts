@@ -114,7 +114,11 @@ class Client extends LSPClient {
     const stamp = uri === undefined ? null : this.stamp(uri, params);
     // Not a copy: a request is cancelled by the object that it was made with.
     if (stamp) Object.assign(params as object, stamp);
-    return Promise.race([super.request<Params, Result>(method, params), this.lost.promise]);
+    const answer = Promise.race([super.request<Params, Result>(method, params), this.lost.promise]);
+    // Nobody asked for a signature: it comes with what is typed, and whoever asks for it in the
+    // editor takes no failure (a text that has changed, a server that is slow).
+    if (method === 'textDocument/signatureHelp') return answer.catch(() => null as Result);
+    return answer;
   }
 
   override notification<Params>(method: string, params: Params): void {
