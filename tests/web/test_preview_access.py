@@ -161,6 +161,46 @@ async def test_a_ticket_is_for_one_place_and_a_cookie_too(
         assert (await editor.get(other, headers=headers)).status_code == 401
 
 
+async def test_a_port_is_shown_to_the_team_that_owns_the_workspace(
+    people: People, browsers: dict[str, Browser], port: int
+) -> None:
+    api = people.server.api
+    change = {"visibility": "team"}
+    refused = await api.request("PATCH", f"{ROOT}/ports/{port}", json=change)
+    assert refused.status_code == 400
+    assert "No team owns" in refused.json()["detail"]
+    team = (await api.post("/api/v1/teams", json={"name": "Crew"}))["id"]
+    # Its plain members may not enter the workspace itself.
+    await api.request("PATCH", ROOT, json={"team": team, "team_role": ""})
+    ide, id = await people.follow("Mate", await people.link(team=team, role="member"))
+    mate = Browser(browsers["terminal"].server, ide)
+    entrance = f"{ROOT}/ports/{port}/open"
+    assert (await ide.request("GET", entrance)).status_code == 404
+    shared = await api.request("PATCH", f"{ROOT}/ports/{port}", json=change)
+    assert shared.json()["visibility"] == "team"
+    way = await ide.request("GET", entrance)
+    assert way.status_code == 303
+    await mate.http.get(way.headers["location"])
+    assert (await mate.get(port)).text == "ok"
+    assert (await ide.request("GET", ROOT)).status_code == 404
+    viewer = browsers["viewer"]  # a member of the workspace sees it as well
+    await viewer.enter(port)
+    assert (await viewer.get(port)).text == "ok"
+    # A token that is for less than all does not bring its owner in as one of the team.
+    made = await ide.post("/api/v1/tokens", json={"name": "ci", "scopes": ["read", "exec"]})
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    fresh = Browser(browsers["terminal"].server, ide)
+    assert (await fresh.get(port, headers=bearer)).status_code == 401
+    await fresh.close()
+    await api.delete(f"/api/v1/teams/{team}/members/{id}")
+    assert (await mate.get(port)).status_code == 401
+    await api.request("PATCH", f"{ROOT}/ports/{port}", json={"visibility": "private"})
+    await api.request("PATCH", ROOT, json={"team": ""})
+    await api.delete(f"/api/v1/teams/{team}")
+    await mate.close()
+    await ide.close()
+
+
 async def test_a_public_link_opens_until_it_is_withdrawn(
     browsers: dict[str, Browser], port: int
 ) -> None:
