@@ -8,18 +8,22 @@ nothing but answers while the process is `full`.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cloudide.agents.link import Agent
 from cloudide.agents.streams import Stream
 from cloudide.agents.tunnels import Tunnel
 from cloudide.errors import AgentUnavailable
-from cloudide.languages.config.session import Session as OwnServer
 from cloudide.protocol.agent import Exit, Exited, ServerLog, ServerMemory
 from cloudide.protocol.jsonrpc import Framer, FramingError, frame
 
+if TYPE_CHECKING:
+    from cloudide.languages.config.session import Session as OwnServer
+
+_OWN_SERVER = "cloudide.languages.config.session"
 MESSAGE_LIMIT = 32 * 1024 * 1024  # bytes of one message of a server
 FULL = 512 * 1024  # bytes that wait for the process
 QUEUE_LIMIT = 64 * 1024 * 1024  # bytes after which it is given up
@@ -211,11 +215,18 @@ class OwnProcess:
 
     full = False
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, server: OwnServer) -> None:
+        self._server = server
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def start(cls, events: Events) -> OwnProcess:
+        # Its libraries take most of a second to load: not before somebody needs them, and beside
+        # the loop.
+        module = await asyncio.to_thread(importlib.import_module, _OWN_SERVER)
         loop = asyncio.get_running_loop()
         # Not from within `send`: the multiplexer may be in the middle of something.
-        self._server = OwnServer(lambda body: _soon(loop, events, body))
-        self._ended: asyncio.Future[str] = loop.create_future()
+        return cls(module.Session(lambda body: _soon(loop, events, body)))
 
     def send(self, body: bytes) -> None:
         self._server.send(body)

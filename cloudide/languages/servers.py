@@ -226,7 +226,7 @@ class Server:
         """One run of the process; returns how it ended."""
         definition = self.definition
         if definition.builtin:
-            process: Running = OwnProcess(self)
+            process: Running = await OwnProcess.start(self)
         else:
             process = await start(
                 self._around.agent(),
