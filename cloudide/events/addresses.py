@@ -9,28 +9,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpcore
 
+from cloudide import egress
 from cloudide.errors import InvalidInput
 
 Network = IPv4Network | IPv6Network
 URL_LIMIT = 2000  # characters
 CONNECTIONS_TRIED = 2  # addresses of one name
-_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
-# Of a network's own, although `is_global` does not say so in every version of Python: translation
-# (RFC 8215), site-local addresses (RFC 3879), protocol assignments (RFC 6890).
-_LOCAL = tuple(map(ip_network, ("64:ff9b:1::/48", "fec0::/10", "192.0.0.0/24")))
 
 
 class Forbidden(InvalidInput):
@@ -72,23 +62,21 @@ class Addresses:
                 pointer="/url",
             )
         try:
-            address = ip_address(host)
+            allowed = self.allows(host)
         except ValueError:
-            return url
-        if not self.allows(address):
+            return url  # a name; what it means is looked at when it is called
+        if not allowed:
             raise InvalidInput(_refusal(host), pointer="/url")
         return url
 
-    def allows(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether webhooks may call this address."""
-        address = _meant(address)
+    def allows(self, text: str) -> bool:
+        """Whether webhooks may call this address. Raises: ValueError: it is none."""
+        address = egress.parse(text)
         if address.is_loopback:
             return self._loopback
         if any(address.version == each.version and address in each for each in self._networks):
             return True
-        if any(address.version == each.version and address in each for each in _LOCAL):
-            return False
-        return address.is_global and not (address.is_multicast or address.is_reserved)
+        return egress.is_public(address)
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         """The addresses of a host that may be called, of which one at least is there.
@@ -99,7 +87,7 @@ class Addresses:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-        good = [each for each in addresses if self.allows(ip_address(each.partition("%")[0]))]
+        good = [each for each in addresses if self.allows(each)]
         # All of them have to be: one that is not may be the one that a second look would give.
         if not good or len(good) != len(addresses):
             raise Forbidden(_refusal(host))
@@ -146,24 +134,9 @@ def networks(text: str) -> list[Network]:
     return [ip_network(each.strip()) for each in text.split(",") if each.strip()]
 
 
-def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 address leads to, where it is one of those that do."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.teredo is not None:
-        return address.teredo[1]
-    return address
-
-
 def _means_loopback(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        return egress.parse(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
 

@@ -12,11 +12,11 @@ import os
 import socket
 import ssl
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, cast
 
 import httpcore
 
+from cloudide import egress
 from cloudide.errors import Denied, Unavailable
 from cloudide.git.remotes import Hosts, Remote
 
@@ -25,29 +25,12 @@ CONNECT_TIMEOUT = 15.0  # seconds
 READ_TIMEOUT = 300.0
 WRITE_TIMEOUT = 60.0
 CONNECTIONS = 4  # of one action
-# Addresses of IPv4 hosts within IPv6: a gateway would lead to what they stand for.
-_TRANSLATED = [ip_network(each) for each in ("64:ff9b::/96", "64:ff9b:1::/48")]
 TIMEOUTS = {
     "connect": CONNECT_TIMEOUT,
     "read": READ_TIMEOUT,
     "write": WRITE_TIMEOUT,
     "pool": CONNECT_TIMEOUT,
 }
-
-
-def is_public(address: str) -> bool:
-    """Whether this is an address of the public internet."""
-    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
-    if isinstance(ip, IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif (
-            ip.sixtofour is not None
-            or ip.teredo is not None
-            or any(ip in network for network in _TRANSLATED)
-        ):
-            return False
-    return ip.is_global and not ip.is_multicast
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -74,7 +57,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         except OSError as error:
             raise Unavailable(f"The host {self._host} is not known here.") from error
         addresses = [*dict.fromkeys(str(each[4][0]) for each in found)]
-        if not self._internal and not all(is_public(each) for each in addresses):
+        if not self._internal and not all(
+            egress.is_public(egress.parse(each)) for each in addresses
+        ):
             raise Denied(
                 f"{self._host} has an address that is not of the public internet. If it is a Git "
                 "host of yours, an administrator names it in the setting git_internal_hosts."
