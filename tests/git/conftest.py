@@ -35,13 +35,24 @@ async def ada(server: Server) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-async def join(server: Server, ada: Api) -> AsyncIterator[Join]:
+async def newcomer(server: Server) -> AsyncIterator[Api]:
+    """Somebody with an account that is new: no credential, nothing signed in elsewhere."""
+    invite = await server.api.post("/api/v1/invites", json={})
+    api = Api(server.url, headers={"Origin": server.url})
+    token = invite["url"].partition("#")[2]
+    await api.post("/api/v1/invites/accept", json={"token": token, "name": "Cleo"})
+    yield api
+    await api.close()
+
+
+@pytest.fixture
+async def join(server: Server) -> AsyncIterator[Join]:
     """`join(name, role, workspace)`: somebody who was invited there, in a browser."""
     made: list[Api] = []
 
     async def join(name: str, role: str, workspace: str) -> Api:
         body = {"workspace": workspace, "role": role}
-        invite = await ada.post("/api/v1/invites", json=body)
+        invite = await server.api.post("/api/v1/invites", json=body)
         api = Api(server.url, headers={"Origin": server.url})
         made.append(api)
         token = invite["url"].partition("#")[2]

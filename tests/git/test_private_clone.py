@@ -11,26 +11,26 @@ Join = Callable[[str, str, str], Awaitable[Api]]
 
 
 async def test_a_private_repository_at_create(
-    server: Server, ada: Api, host: GitHost, join: Join
+    server: Server, newcomer: Api, host: GitHost, join: Join
 ) -> None:
     url = await host.add("secret-project", {"a.txt": "mine\n"})
     body = {"name": "nobody's", "image": "base", "git": {"url": url}}
-    without = (await ada.post("/api/v1/workspaces", json=body))["id"]
-    stopped = await ada.until(without, "stopped")
+    without = (await newcomer.post("/api/v1/workspaces", json=body))["id"]
+    stopped = await newcomer.until(without, "stopped")
     assert "could not be fetched" in stopped["error"]
 
-    token = await credential_for(ada, host, "ada")
-    own = await ada.create("private", git={"url": url})
-    assert await ada.read(own, "a.txt") == b"mine\n"
-    await _holds_no(own, token, ada)
+    token = await credential_for(newcomer, host, "cleo")
+    own = await newcomer.create("private", git={"url": url})
+    assert await newcomer.read(own, "a.txt") == b"mine\n"
+    await _holds_no(own, token, newcomer)
     assert token not in server.log.read_text()
-    [shown] = (await ada.get(CREDENTIALS))["credentials"]
-    assert (shown["host"], shown["username"]) == (host.host, "ada")
+    [shown] = (await newcomer.get(CREDENTIALS))["credentials"]
+    assert (shown["host"], shown["username"]) == (host.host, "cleo")
     assert shown["used_at"] is not None
     records = (await server.api.get("/api/v1/audit"))["records"]
     clone = next(each for each in records if each["action"] == "git.clone")
-    assert clone["name"] == "Ada"
-    assert clone["detail"] == {"as": "ada", "credential": shown["id"], "repository": url}
+    assert clone["name"] == "Cleo"
+    assert clone["detail"] == {"as": "cleo", "credential": shown["id"], "repository": url}
     assert token not in str(records)
 
     # Whoever else is here has none of it, nor has a program of hers.
@@ -40,12 +40,12 @@ async def test_a_private_repository_at_create(
     assert gone.status_code == 404
     assert (await server.api.request("GET", CREDENTIALS)).status_code == 403
 
-    host.people["ada"] = "revoked"
-    refused = (await ada.post("/api/v1/workspaces", json=body))["id"]
-    stopped = await ada.until(refused, "stopped")
-    assert "lets nobody in as ada" in stopped["error"]
-    await ada.delete(f"{CREDENTIALS}/{shown['id']}")
-    assert (await ada.get(CREDENTIALS))["credentials"] == []
+    host.people["cleo"] = "revoked"
+    refused = (await newcomer.post("/api/v1/workspaces", json=body))["id"]
+    stopped = await newcomer.until(refused, "stopped")
+    assert "lets nobody in as cleo" in stopped["error"]
+    await newcomer.delete(f"{CREDENTIALS}/{shown['id']}")
+    assert (await newcomer.get(CREDENTIALS))["credentials"] == []
 
 
 async def _holds_no(workspace: str, token: str, api: Api) -> None:
