@@ -115,15 +115,15 @@ class StockImages:
             raise NotFound(f"There is no image {id!r}. Choose one of: {', '.join(self.images)}.")
         return self.images[id]
 
-    async def is_ready(self, id: str) -> bool:
-        """Whether the engine has the present version of a stock image.
+    async def is_ready(self, id: str, workspace: str = "") -> bool:
+        """Whether the engine has the present version of a stock image; every workspace's the same.
 
         Raises:
             NotFound: there is no such image.
         """
         return await self._is_built(self.resolve(id))
 
-    async def ensure(self, id: str, report: Report = _silent) -> str:
+    async def ensure(self, id: str, report: Report = _silent, workspace: str = "") -> str:
         """The reference of a stock image, built first (its parents too) when it is missing.
 
         Raises:

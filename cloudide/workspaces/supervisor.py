@@ -66,12 +66,20 @@ Cloning = Callable[[Workspace], AbstractAsyncContextManager[Mapping[str, str]]]
 class Images(Protocol):
     """What the supervisor needs of the image catalogue."""
 
-    async def is_ready(self, id: str) -> bool:
-        """Whether a container can be made of it at once. Raises: NotFound: unknown image."""
+    async def is_ready(self, id: str, workspace: str = "") -> bool:
+        """Whether a container can be made of it at once. Raises: NotFound: unknown image.
+
+        `workspace`: for which one; which version of an image it gets may depend on it.
+        """
         ...
 
-    async def ensure(self, id: str, report: Callable[[Any], None] = ...) -> str:
-        """The engine's reference of it, built first if need be. Raises: NotFound, Unavailable."""
+    async def ensure(
+        self, id: str, report: Callable[[Any], None] = ..., workspace: str = ""
+    ) -> str:
+        """The engine's reference of it, built first if need be. Raises: NotFound, Unavailable.
+
+        With a `workspace`, it is the one that its next container is made of.
+        """
         ...
 
     async def ensure_agent_volume(self, report: Callable[[Any], None] = ...) -> str:
@@ -108,6 +116,7 @@ class Supervisor(Listener):
         self.after_delete: Callable[[str], Awaitable[None]] = _nothing
         self.cloning: Cloning = _as_nobody
         self.after_first_start: Callable[[Workspace], None] = lambda workspace: None
+        self.about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
         self._store = store
         self._runtime = runtime
         self._agents = agents
@@ -229,6 +238,7 @@ class Supervisor(Listener):
             "team_name": workspace.team_name,
             "team_role": workspace.team_role,
             "created_at": datetime.fromtimestamp(workspace.created_at, UTC).isoformat(),
+            **self.about_image(workspace),
         }
         if kept.error:
             view["error"] = kept.error
@@ -323,7 +333,7 @@ class Supervisor(Listener):
             container_generation=observed.generation if observed else 0,
             image_ready=container is not Container.ABSENT
             or workspace.desired is not Desired.RUNNING
-            or await self._images.is_ready(workspace.image),
+            or await self._images.is_ready(workspace.image, workspace.id),
             agent_connected=self._agent(workspace.id) is not None,
             initialized=workspace.initialized,
             crashed=len(kept.starts) == CRASH_STARTS
@@ -336,7 +346,7 @@ class Supervisor(Listener):
         match step:
             case Step.BUILD:
                 await self._images.ensure(
-                    workspace.image, lambda progress: self._say(id, progress.message)
+                    workspace.image, lambda progress: self._say(id, progress.message), id
                 )
             case Step.CREATE:
                 await self._create(workspace)
@@ -374,7 +384,7 @@ class Supervisor(Listener):
             ContainerSpec(
                 workspace_id=workspace.id,
                 generation=workspace.generation,
-                image=await self._images.ensure(workspace.image, report),
+                image=await self._images.ensure(workspace.image, report, workspace.id),
                 agent_volume=await self._images.ensure_agent_volume(report),
                 link_directory=await self._agents.listen(workspace.id),
                 limits=self._limits,
