@@ -144,7 +144,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         ],
         lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
     )
-    supervisor.before_stop = flush
+    supervisor.means.before_stop = flush
 
     async def forget(workspace: str) -> None:
         visibilities.forget(workspace)
@@ -156,7 +156,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         view = supervisor.view(workspace)
         return Person(view["owner"], view["owner_name"], "") if view["owner"] else None
 
-    supervisor.after_delete = forget
+    supervisor.means.after_delete = forget
     terminals.on_change = lambda workspace: feed.publish(
         "terminals", workspace, {"terminals": terminals.list(workspace)}
     )
@@ -184,7 +184,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             typist=terminals.typist,
             owner=owner_of,
         )
-        supervisor.after_first_start = lambda workspace: git.dotfiles.begin(
+        supervisor.means.after_first_start = lambda workspace: git.dotfiles.begin(
             workspace.id, Person(workspace.owner, workspace.owner_name, "")
         )
         git.dotfiles.on_failure = lambda workspace, owner, message: feed.publish(
@@ -197,7 +197,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             person=question.to,
         )
         terminals.on_typist = git.questions.typing
-        supervisor.cloning = lambda workspace: git.errands.cloning(
+        supervisor.means.cloning = lambda workspace: git.errands.cloning(
             workspace.id, Person(workspace.owner, workspace.owner_name, ""), workspace.git_url
         )
         stack.push_async_callback(runtime.close)

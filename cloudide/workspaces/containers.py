@@ -1,0 +1,87 @@
+"""Making workspaces' containers: what each looks like, and that none runs unfenced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from cloudide.agents.hub import Agents
+from cloudide.settings import Settings
+from cloudide.workspaces.runtime import ContainerSpec, Limits, Runtime
+
+
+class Images(Protocol):
+    """What the supervisor needs of the image catalogue."""
+
+    async def is_ready(self, id: str, workspace: str = "") -> bool:
+        """Whether a container can be made of it at once. Raises: NotFound: unknown image.
+
+        `workspace`: for which one; which version of an image it gets may depend on it.
+        """
+        ...
+
+    async def ensure(
+        self, id: str, report: Callable[[Any], None] = ..., workspace: str = ""
+    ) -> str:
+        """The engine's reference of it, built first if need be. Raises: NotFound, Unavailable.
+
+        With a `workspace`, it is the one that its next container is made of.
+        """
+        ...
+
+    async def ensure_agent_volume(self, report: Callable[[Any], None] = ...) -> str:
+        """The volume of the agent's bundle, made where it is missing."""
+        ...
+
+
+class Containers:
+    """Makes containers of images as the settings say."""
+
+    def __init__(
+        self, runtime: Runtime, images: Images, agents: Agents, settings: Settings
+    ) -> None:
+        self._runtime = runtime
+        self._images = images
+        self._agents = agents
+        self._settings = settings
+        self._fenced = asyncio.Event()
+        self._limits = Limits(
+            cpus=settings.workspace_cpus,
+            memory=settings.workspace_memory,
+            processes=settings.workspace_processes,
+        )
+
+    async def create(
+        self, id: str, generation: int, image: str, report: Callable[[Any], None]
+    ) -> None:
+        """Make a workspace's container, not started, with all that is missing for it.
+
+        Raises:
+            NotFound, Unavailable, Conflict, EngineUnavailable: as `Images` and `Runtime`.
+        """
+        settings = self._settings
+        bundle = settings.ca_bundle if settings.workspace_ca_bundle else ""
+        await self._runtime.create(
+            ContainerSpec(
+                workspace_id=id,
+                generation=generation,
+                image=await self._images.ensure(image, report, id),
+                agent_volume=await self._images.ensure_agent_volume(report),
+                link_directory=await self._agents.listen(id),
+                limits=self._limits,
+                ca_bundle=Path(bundle) if bundle else None,
+                environment={"CLOUDIDE_WORKSPACE": id, **settings.preview_variables},
+            )
+        )
+
+    async def fence(self) -> None:
+        """Make sure, once for each connection to the engine, that no container runs unfenced."""
+        if not self._fenced.is_set():
+            await self._runtime.check()
+            self._fenced.set()
+
+    def reconnected(self) -> None:
+        """The engine may be a new one, with none of our fences."""
+        self._fenced.clear()
