@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cloudide.agents import Agent, Agents, Listener, Stream
+from cloudide.agents import Agent, Agents, Listener
+from cloudide.agents.tunnels import Connection, Tunnel
+from cloudide.errors import AgentUnavailable
 from cloudide.protocol.agent import (
     Change,
     Exit,
@@ -20,6 +23,7 @@ from cloudide.protocol.agent import (
     Replay,
     TerminalInfo,
 )
+from cloudide.protocol.output import OutputMessage, Splitter
 
 TIMEOUT = 20  # seconds
 
@@ -121,7 +125,35 @@ async def linked(directory: Path, **environment: str) -> AsyncIterator[Linked]:
         await agents.close()
 
 
-async def past(stream: Stream) -> bytes:
+class Attached:
+    """A terminal's connection, for who would rather wait than be called."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._connection = Connection(tunnel)
+        self._splitter = Splitter()
+        self._pieces: deque[bytes | OutputMessage] = deque()
+
+    async def recv(self) -> bytes | OutputMessage:
+        """Raises: AgentUnavailable: it was cut."""
+        while not self._pieces:
+            data = await self._connection.read()
+            if not data:
+                raise AgentUnavailable("Nothing more comes.")
+            self._pieces.extend(self._splitter.feed(data))
+        return self._pieces.popleft()
+
+    async def send(self, data: bytes) -> None:
+        await self._connection.write(data)
+
+    async def close(self) -> None:
+        self._connection.close()
+
+
+async def attach(agent: Agent, terminal: str) -> Attached:
+    return Attached(await agent.attach_terminal(terminal))
+
+
+async def past(stream: Attached) -> bytes:
     """The replay of a freshly attached terminal."""
     content = b""
     async with asyncio.timeout(TIMEOUT):
@@ -132,7 +164,7 @@ async def past(stream: Stream) -> bytes:
     return content
 
 
-async def until(stream: Stream, wanted: bytes, seen: bytes = b"") -> bytes:
+async def until(stream: Attached, wanted: bytes, seen: bytes = b"") -> bytes:
     """Receive until `wanted` was printed."""
     async with asyncio.timeout(TIMEOUT):
         while wanted not in seen:
@@ -142,7 +174,7 @@ async def until(stream: Stream, wanted: bytes, seen: bytes = b"") -> bytes:
     return seen
 
 
-async def rest(stream: Stream) -> tuple[bytes, Exit]:
+async def rest(stream: Attached) -> tuple[bytes, Exit]:
     """Everything to the end of the program."""
     seen = b""
     async with asyncio.timeout(TIMEOUT):

@@ -145,7 +145,7 @@ class Workspace:
                 await self.terminals.close(terminal_id)
             case protocol.AttachTerminal(terminal_id, stream):
                 terminal = self.terminals.get(terminal_id)
-                self._serve(terminal.attach(await dial(stream)))
+                self._serve(terminal.attach(await dial_tunnel(stream)))
             case protocol.Execute():
                 await self._prepare_git()
                 await self._execute(request, dial)

@@ -7,14 +7,11 @@ import errno
 import fcntl
 import os
 import signal
-import socket as network
+import socket
 import struct
 import termios
 from collections.abc import Callable
 from contextlib import suppress
-
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from cloudide.agent import foreground
 from cloudide.agent.attachment import Attachment
@@ -67,7 +64,7 @@ class Terminal:
         self._loop = asyncio.get_running_loop()
         self._on_change = on_change
         self._scrollback = Scrollback(min(max(request.scrollback, 0), SCROLLBACK_LIMIT))
-        self._signs = Signs(frozenset({network.gethostname()}))
+        self._signs = Signs(frozenset({socket.gethostname()}))
         self._foreground = ""
         self._directory = ""
         self._attachment: Attachment | None = None
@@ -103,26 +100,20 @@ class Terminal:
         if self._master >= 0:
             _set_size(self._master, self.cols, self.rows)
 
-    async def attach(self, socket: ClientConnection) -> None:
-        """Serve a stream until it closes, the program has ended, or a newer one is attached."""
+    async def attach(self, connection: socket.socket) -> None:
+        """Serve a connection until it closes, the program has ended, or a newer one comes."""
         if self._attachment is not None:
-            self._attachment.task.cancel()
-        task = asyncio.current_task()
-        assert task is not None
-        attachment = self._attachment = Attachment(self, socket, task)
+            self._attachment.close()
+        attachment = self._attachment = Attachment(self, connection)
         if self.exit is not None:
             attachment.end(self.exit)
-        tasks = [asyncio.create_task(attachment.send()), asyncio.create_task(self._type(socket))]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await attachment.ended
         finally:
+            attachment.close()
             if self._attachment is attachment:
                 self._attachment = None
                 self.read_on()
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await socket.close()
 
     def replay(self) -> None:
         """Send the past again to whoever is attached."""
@@ -317,32 +308,24 @@ class Terminal:
         self._told = None
         self._on_change(self)
 
-    async def _type(self, socket: ClientConnection) -> None:
-        with suppress(ConnectionClosed):
-            while True:
-                frame = await socket.recv()
-                if isinstance(frame, bytes):
-                    await self._write(frame)
-
-    async def _write(self, data: bytes) -> None:
+    def type(self, data: bytes) -> bytes:
+        """Write what was typed; returns what the program does not take yet."""
         while data and self._master >= 0:
             try:
                 data = data[os.write(self._master, data) :]
             except BlockingIOError:
-                await self._writable()
+                self._loop.add_writer(self._master, self._type_on)
+                return data
             except OSError as error:
                 if error.errno != errno.EIO:
                     raise
-                return  # nobody is there to read it
+                break  # nobody is there to read it
+        return b""
 
-    async def _writable(self) -> None:
-        ready = asyncio.Event()
-        self._loop.add_writer(self._master, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            if self._master >= 0:
-                self._loop.remove_writer(self._master)
+    def _type_on(self) -> None:
+        self._loop.remove_writer(self._master)
+        if self._attachment is not None:
+            self._attachment.type_on()
 
 
 def _size(cols: int, rows: int) -> tuple[int, int]:

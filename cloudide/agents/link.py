@@ -166,12 +166,14 @@ class Agent:
         result: protocol.Terminals = await self.call(protocol.ListTerminals())
         return result.terminals
 
-    async def attach_terminal(self, terminal_id: str) -> Stream:
-        """A stream of a terminal: `replay`, the past, `ready`, then live bytes, and `exit`.
+    async def attach_terminal(self, terminal_id: str) -> Tunnel:
+        """The connection of a terminal, as `protocol/output.py` has it; the caller closes it.
 
         A newer attachment ends the older one.
         """
-        return await self.open(lambda stream: protocol.AttachTerminal(terminal_id, stream))
+        async with self._tunnels(1) as (ids, arrived):
+            await self.call(protocol.AttachTerminal(terminal_id, ids[0]), OPEN_TIMEOUT)
+            return (await arrived())[0]
 
     async def replay_terminal(self, terminal_id: str) -> None:
         """Have `replay`, the past and `ready` sent once more on the terminal's stream."""

@@ -19,9 +19,6 @@ unguessable id minted by the server; the agent then dials a second websocket at 
 on the same Unix socket, with the same token, and the kernel does the flow control. On a stream
 binary frames are bytes, text frames are JSON control messages (`StreamMessage`), tagged by `type`:
 
-    terminal   agent → server: `replay`, the past, `ready`, live bytes, …, `exit`; then it closes.
-               For each `ReplayTerminal`: `replay`, the past, `ready` once more, among live bytes
-               server → agent: input bytes
     execute    agent → server: output bytes, each frame prefixed by 0x01 (stdout) or 0x02 (stderr),
                then `exit`; server → agent: stdin bytes, then `eof`; `signal` whenever it likes
     language   agent → server: `server_log`, `server_memory`, then `exit`; its messages have two
@@ -32,11 +29,15 @@ binary frames are bytes, text frames are JSON control messages (`StreamMessage`)
     upload     server → agent: bytes, then `eof`; agent → server: `done` or `failed`
     outlet.accept   bytes, then `eof`, both ways
 
-A tunnel's stream is no websocket, so that its bytes need no frames: the agent dials the socket
-beside, `tunnel.sock`, sends one line, `<token> <stream>` (`greeting`), and from then on there is
-nothing but the bytes of the connection, both ways. Shutting down one direction (shutdown(2)) ends
-it, as in TCP. The agent closes the socket when both directions have ended; closing it before says
-that the connection was cut off.
+A tunnel is no websocket, so that its bytes need no frames: the agent dials the socket beside,
+`tunnel.sock`, sends one line, `<token> <stream>` (`greeting`), and from then on there is nothing
+but the bytes of the connection, both ways. Shutting down one direction (shutdown(2)) ends it, as in
+TCP. The agent closes the socket when both directions have ended; closing it before says that the
+connection was cut off.
+
+A terminal that is attached has such a connection too, on which are `replay`, the past, `ready`,
+live bytes, …, `exit`, framed as `output` says; then it closes. For each `ReplayTerminal` come
+`replay`, the past and `ready` once more, among live bytes.
 
 A language server's stdin and stdout are such sockets themselves, one for each: the agent dials and
 greets, the process inherits them, and no byte goes through the agent. They are two, as the pipes
@@ -61,7 +62,7 @@ import msgspec
 from cloudide.protocol.outlets import AcceptOutlet, CloseOutlet, OpenOutlet, Outlet
 from cloudide.protocol.questions import AnswerAsked, Asked, KnowTypist, Withdrawn
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 HASH_NAME = "sha256"  # every content hash on the link is its hexadecimal digest
 
 SOCKET_NAME = "agent.sock"  # these lie in the directory that the container sees
@@ -348,7 +349,7 @@ class AttachTerminal(Message, frozen=True, tag="terminal.attach"):
 
 
 class ReplayTerminal(Message, frozen=True, tag="terminal.replay"):
-    """Send `replay`, the past and `ready` again on the terminal's stream."""
+    """Send `replay`, the past and `ready` again on the terminal's connection."""
 
     id: str
 
@@ -706,15 +707,5 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 StreamMessage = (
-    Replay
-    | Ready
-    | Eof
-    | Signal
-    | Exited
-    | UploadDone
-    | Failed
-    | TaskReady
-    | Stop
-    | ServerLog
-    | ServerMemory
+    Eof | Signal | Exited | UploadDone | Failed | TaskReady | Stop | ServerLog | ServerMemory
 )

@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from cloudide.agents.hub import Agents
-from cloudide.agents.streams import Stream
-from cloudide.errors import AgentUnavailable, CloudIDEError, Conflict, NotFound
+from cloudide.errors import CloudIDEError, Conflict, NotFound
 from cloudide.identity.permissions import Person
 from cloudide.protocol.agent import Exited, Ready, Replay, TerminalInfo
+from cloudide.protocol.output import OutputMessage
 from cloudide.protocol.queries import is_answer
 from cloudide.protocol.terminal import draft
 from cloudide.terminals.audience import Audience, Phase
 from cloudide.terminals.records import Record
+from cloudide.terminals.stream import TerminalStream
 from cloudide.terminals.viewer import Viewer
 
 GONE_AWAY = 1012  # the viewer comes back: the workspace or the server is restarting
@@ -57,13 +57,14 @@ class Terminal:
         self.on_typist: Callable[[Person], Awaitable[None]] = _nothing
         self._agents = agents
         self._sealed = sealed
-        self._stream: Stream | None = None
+        self._stream: TerminalStream | None = None
         self._attached = asyncio.Event()
         self._asked = asyncio.Event()
         self._replay_due = True  # one is on its way that has not begun
         self._past: int | None = None  # bytes of the replay that is on
         self._last: Viewer | None = None  # who typed last
         self._impatient: Viewer | None = None  # who was waited for in vain
+        self._waiting: asyncio.Task[None] | None = None  # for who is in control
         self._told: dict[str, float] = {}  # person → when their typing was last told
         self._typed = asyncio.Event()
 
@@ -141,31 +142,42 @@ class Terminal:
 
     # ── who types ───────────────────────────────────────────────────────────────────────────────
 
-    async def type(self, viewer: Viewer, data: bytes) -> None:
-        """Pass on what a viewer typed, as far as this terminal lets that person type."""
+    def type(self, viewer: Viewer, data: bytes) -> Awaitable[None] | None:
+        """Pass on what a viewer typed, as far as this terminal lets that person type.
+
+        Mostly that is done at once; else what is returned is to be awaited.
+        """
         if is_answer(data):
             # A question that several emulators hear is answered once, and one of the past never.
             if viewer is not self.in_control or viewer.phase is not Phase.LIVE:
-                return
+                return None
         else:
             if not self._may_type(viewer):
                 self._tell_typing(viewer)  # it was on its way when that was changed
-                return
+                return None
             if self.record.mode == "approve" and not self._owns(viewer):
                 allowed = draft(data)
                 if allowed != data:
                     self._tell({"type": "held", "person": viewer.grant.person})
                 if not allowed:
-                    return
+                    return None
                 data = allowed
             self._last = viewer
             if self._note(viewer.grant.person):
-                await self.on_typist(viewer.grant.person)
+                return self._write_later(data, viewer.grant.person)
+        if self._stream is None or not self._stream.writable.is_set():
+            return self._write_later(data)
+        self._stream.write(data)
+        return None
+
+    async def _write_later(self, data: bytes, typist: Person | None = None) -> None:
+        if typist is not None:
+            await self.on_typist(typist)
         await self._attached.wait()
-        if self._stream is not None and self.info.exit is None:
-            # When the stream has ended, `run` hears of it too, and says why.
-            with suppress(AgentUnavailable):
-                await self._stream.send(data)
+        if self._stream is not None:
+            await self._stream.writable.wait()
+            # When it has ended, `run` hears of it too, and says why.
+            self._stream.write(data)
 
     def tell_typing(self) -> None:
         """Tell everybody who may type now."""
@@ -233,14 +245,13 @@ class Terminal:
         helpers: list[asyncio.Task[None]] = []
         try:
             agent = self._agents.agent(self.workspace)
-            self._stream = await agent.attach_terminal(self.info.id)
+            self._stream = TerminalStream(await agent.attach_terminal(self.info.id), self._heard)
             self._attached.set()
             helpers = [
                 asyncio.create_task(self._ask()),
                 asyncio.create_task(self._keep()),
             ]
-            while await self._next(self._stream):
-                await self._wait_for_control()
+            await self._stream.over
         except CloudIDEError as error:
             for viewer in [*self.viewers]:
                 viewer.channel.close(
@@ -248,23 +259,25 @@ class Terminal:
                     error.message,
                 )
         finally:
-            # Before anything is waited for: who comes now would be told nothing any more.
-            self.on_ended()
+            self.on_ended()  # before anything is waited for
+            if self._stream is not None:
+                self._stream.close()
+            if self._waiting is not None:
+                helpers.append(self._waiting)
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            if self._stream is not None:
-                await self._stream.close()
 
-    async def _next(self, stream: Stream) -> bool:
-        """Handle one message of the agent; False after the last."""
-        match await stream.recv():
+    def _heard(self, piece: bytes | OutputMessage) -> None:
+        """Output, or what the agent tells of it."""
+        match piece:
             case bytes() as data:
                 if self._past is None:
                     for each in self.audience:
                         if each.phase is Phase.LIVE:
                             each.show(data)
-                    return True
+                    self._wait_for_control()
+                    return
                 self._past += len(data)
                 if self._past > PAST_LIMIT:
                     raise Conflict("The workspace's agent sent an endless past.")
@@ -289,12 +302,11 @@ class Terminal:
                 self.info = msgspec.structs.replace(self.info, exit=exit)
                 for each in self.audience:
                     each.ended(exit)
-                return False
-            case _:
-                raise Conflict("The workspace's agent sent something unexpected.")
-        return True
+                self.on_ended()  # who comes now would be told nothing any more
+                assert self._stream is not None
+                self._stream.finish()
 
-    async def _wait_for_control(self) -> None:
+    def _wait_for_control(self) -> None:
         """Let the program wait for the viewer in control, but not for long; others never."""
         viewer = self.in_control
         if viewer is None:
@@ -303,13 +315,19 @@ class Terminal:
             if self._impatient is viewer:
                 self._impatient = None
             return
-        if self._impatient is viewer:
+        if self._impatient is viewer or self._waiting is not None or self._stream is None:
             return
+        self._stream.pause()
+        self._waiting = asyncio.create_task(self._wait_for(viewer, self._stream))
+
+    async def _wait_for(self, viewer: Viewer, stream: TerminalStream) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 await viewer.caught_up.wait()
         except TimeoutError:
             self._impatient = viewer
+        self._waiting = None
+        stream.resume()
 
     async def _ask(self) -> None:
         """Ask for replays as they are wanted."""

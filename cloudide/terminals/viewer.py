@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 import msgspec
@@ -32,7 +33,7 @@ BEHIND_LIMIT = 8 * 1024 * 1024  # bytes not drawn yet at which a replay costs le
 class Host(Protocol):
     """The terminal, as a viewer sees it."""
 
-    async def type(self, viewer: Viewer, data: bytes) -> None: ...
+    def type(self, viewer: Viewer, data: bytes) -> Awaitable[None] | None: ...
 
     async def fit(self) -> None: ...
 
@@ -63,8 +64,8 @@ class Viewer(Audience):
     def may_type(self) -> bool:
         return self.grant.sends("terminal", "bytes")
 
-    async def receive(self, frame: bytes | str) -> None:
-        """Handle one frame: typed bytes or a control message.
+    def receive(self, frame: bytes | str) -> Awaitable[None] | None:
+        """Handle one frame: typed bytes or a control message; what is returned is to be awaited.
 
         Raises:
             Denied: this viewer may only look.
@@ -73,8 +74,7 @@ class Viewer(Audience):
         if isinstance(frame, bytes):
             if not self.may_type:
                 raise Denied("You may look at this terminal, but not type in it.")
-            await self.terminal.type(self, frame)
-            return
+            return self.terminal.type(self, frame)
         try:
             message = _from_viewer.decode(frame)
         except msgspec.DecodeError as error:
@@ -82,18 +82,19 @@ class Viewer(Audience):
         match message:
             case Resize(cols, rows):
                 self.size = (clamp(cols), clamp(rows))
-                await self.terminal.fit()
+                return self.terminal.fit()
             case Visible(visible):
                 self.visible = visible
-                await self.terminal.fit()
+                return self.terminal.fit()
             case Control(hold):
                 if not self.may_type:
                     raise Denied("You may look at this terminal, but not control it.")
-                await self.terminal.control(self, hold)
+                return self.terminal.control(self, hold)
             case Ack(number, count):
                 self._acknowledged(number, count)
             case _:
                 self.tell({"type": "pong"})
+        return None
 
     async def leave(self) -> None:
         self.caught_up.set()

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from linked import TIMEOUT, Linked, linked, past, rest, until
+from linked import TIMEOUT, Linked, attach, linked, past, rest, until
 
 from cloudide.errors import InvalidInput, NotFound
 from cloudide.protocol.agent import EXITED_TERMINALS, STDERR, STDOUT, CreateTerminal, Exit
@@ -50,7 +50,7 @@ def parent(pid: int) -> int:
 )
 async def test_says_how_a_program_ended(link: Linked, script: str, exit: Exit) -> None:
     await link.agent.create_terminal(terminal("one", f"printf done; read x; {script}"))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     seen = await past(stream)
     await stream.send(b"\n")
     output, how = await rest(stream)
@@ -68,7 +68,7 @@ async def test_nothing_of_the_last_output_is_lost(link: Linked) -> None:
     for number in range(20):
         id = f"t{number}"
         await link.agent.create_terminal(terminal(id, "seq 1 20000"))
-        stream = await link.agent.attach_terminal(id)
+        stream = await attach(link.agent, id)
         output = await past(stream)
         more, how = await rest(stream)
         assert how == Exit(code=0)
@@ -79,7 +79,7 @@ async def test_nothing_of_the_last_output_is_lost(link: Linked) -> None:
 
 async def test_a_shell_is_interactive_and_on_its_own_terminal(link: Linked) -> None:
     await link.agent.create_terminal(terminal("one", env={"PS1": "$ ", "EXTRA": "set"}))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     await past(stream)
     await stream.send(
         b"test -t 0 && echo $TERM-$COLORTERM-$EXTRA-${CLOUDIDE_LINK:-no}$((40+2)); stty size\n"
@@ -96,7 +96,7 @@ async def test_a_shell_is_interactive_and_on_its_own_terminal(link: Linked) -> N
 async def test_runs_in_a_folder_of_the_workspace(link: Linked) -> None:
     (link.root / "a b").mkdir()
     await link.agent.create_terminal(terminal("one", "pwd; read x", cwd="a b"))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     await until(stream, str(link.root / "a b").encode(), await past(stream))
     await stream.close()
     for cwd, error in (("nowhere", NotFound), ("../..", Exception)):
@@ -115,14 +115,14 @@ async def test_a_program_that_is_not_there(link: Linked) -> None:
 
 async def test_a_later_viewer_sees_what_was(link: Linked) -> None:
     await link.agent.create_terminal(terminal("one", "printf before; read x; printf after; cat"))
-    first = await link.agent.attach_terminal("one")
+    first = await attach(link.agent, "one")
     await until(first, b"before", await past(first))
-    second = await link.agent.attach_terminal("one")
+    second = await attach(link.agent, "one")
     assert b"before" in await past(second)
     await second.send(b"\n")
     await until(second, b"after")
     await second.close()
-    third = await link.agent.attach_terminal("one")
+    third = await attach(link.agent, "one")
     assert b"after" in await past(third)
     await third.close()
 
@@ -132,10 +132,10 @@ async def test_a_replay_starts_at_a_safe_place(link: Linked) -> None:
         " i=$((i+1)); done; read x"
     )
     await link.agent.create_terminal(terminal("one", script))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     await until(stream, b"29999", await past(stream))
     await stream.close()
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     content = await past(stream)
     await stream.close()
     assert len(content) >= 1 << 19
@@ -146,7 +146,7 @@ async def test_a_replay_starts_at_a_safe_place(link: Linked) -> None:
 
 async def test_a_slow_viewer_stops_the_program_and_nothing_is_lost(link: Linked) -> None:
     await link.agent.create_terminal(terminal("one", "read x; seq 1 300000; exit 0"))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     await past(stream)
     await stream.send(b"\n")
     # Nothing is received for now: buffers fill up, then the program waits in its write.
@@ -168,7 +168,7 @@ async def test_closing_leaves_no_orphans(link: Linked) -> None:
         "echo shell $$; cat"
     )
     await link.agent.create_terminal(terminal("one", script))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     seen = await past(stream)
     names = ("deaf", "quiet", "group", "own", "both", "shell")
     async with asyncio.timeout(TIMEOUT):
@@ -241,7 +241,7 @@ async def test_a_shell_may_say_where_it_is(link: Linked) -> None:
         lambda heard: "one" in heard.terminals and heard.terminals["one"].directory != ""
     )
     assert link.heard.terminals["one"].directory == "/else where"
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     await stream.send(b"\n")
     await link.heard.until(lambda heard: heard.terminals["one"].title == "t")
     assert link.heard.terminals["one"].directory == "/else where"
@@ -257,7 +257,7 @@ async def test_a_login_shell_keeps_the_path_of_the_image(tmp_path: Path) -> None
     environment = {"HOME": str(home), "SHELL": "/bin/bash", "PATH": path, "PS1": "$ "}
     async with linked(tmp_path, LANG="xx_XX.UTF-8", **environment) as link:
         await link.agent.create_terminal(terminal("one"))
-        stream = await link.agent.attach_terminal("one")
+        stream = await attach(link.agent, "one")
         await past(stream)
         ask = b"echo =$FROM_PROFILE-$TERM-$LANG=; echo =$PATH=; stty -a | grep -o -e '[-]*iutf8'; "
         await stream.send(ask + b"echo ov''er\n")
@@ -287,7 +287,7 @@ async def test_nothing_of_the_agent_is_inherited(
     async with linked(tmp_path) as link:
         script = "tr '\\0' '\\n' </proc/self/environ; ls /proc/$$/fd; echo over"
         await link.agent.create_terminal(terminal("one", script))
-        stream = await link.agent.attach_terminal("one")
+        stream = await attach(link.agent, "one")
         seen = await past(stream)
         seen += (await rest(stream))[0]
         names = set(re.findall(rb"CLOUDIDE_[A-Z_]*", seen))

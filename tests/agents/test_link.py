@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from linked import TIMEOUT, Linked, past, until
+from linked import TIMEOUT, Linked, attach, past, until
 
 from cloudide.agents import Agents
 from cloudide.errors import (
@@ -77,7 +77,7 @@ async def test_failures_are_domain_errors(link: Linked) -> None:
     with pytest.raises(Conflict):
         await agent.write("folder/file", b"", "")
     with pytest.raises(NotFound) as gone:
-        await agent.attach_terminal("nothing")
+        await attach(agent, "nothing")
     assert gone.value.details == {"code": "gone"}
 
 
@@ -152,7 +152,7 @@ async def test_bad_archives_are_refused(link: Linked) -> None:
 async def test_terminals_outlive_the_server(link: Linked) -> None:
     """A server that restarts finds the agent by itself, with its terminals and the same token."""
     await link.agent.create_terminal(CreateTerminal("one", 80, 24, ["/bin/cat"]))
-    stream = await link.agent.attach_terminal("one")
+    stream = await attach(link.agent, "one")
     await past(stream)
     await stream.send(b"before\n")
     await until(stream, b"before\r\nbefore\r\n")
@@ -167,7 +167,7 @@ async def test_terminals_outlive_the_server(link: Linked) -> None:
         agent = await later.wait("one", TIMEOUT)
         assert agent.hello.boot == boot
         assert [terminal.id for terminal in agent.hello.terminals] == ["one"]
-        stream = await agent.attach_terminal("one")
+        stream = await attach(agent, "one")
         assert b"before" in await past(stream)
         await stream.send(b"after\n")
         await until(stream, b"after\r\nafter\r\n")
@@ -179,7 +179,7 @@ async def test_terminals_outlive_the_server(link: Linked) -> None:
 async def test_an_agent_that_dies_fails_its_calls_and_streams(link: Linked) -> None:
     agent = link.agent
     await agent.create_terminal(CreateTerminal("one", 80, 24, ["/bin/cat"]))
-    stream = await agent.attach_terminal("one")
+    stream = await attach(agent, "one")
     await past(stream)
     link.process.send_signal(signal.SIGSTOP)
     call = asyncio.create_task(agent.terminals())

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from linked import Recorder, past, rest, until
+from linked import Recorder, attach, past, rest, until
 
 from cloudide.agents import Agent, Agents
 from cloudide.errors import Denied
@@ -116,7 +116,7 @@ async def test_notices_what_programs_change(
 async def test_a_terminal_without_a_shell_in_passwd(agent: Agent) -> None:
     info = await agent.create_terminal(CreateTerminal("one", 80, 24))
     assert info.command in (["/bin/sh"], ["/bin/busybox", "sh"])
-    stream = await agent.attach_terminal("one")
+    stream = await attach(agent, "one")
     await past(stream)
     await stream.send(b"echo $TERM $((40+2)) $HOME; busybox stty size; exit 3\n")
     seen = await until(stream, b"xterm-256color 42 /home/dev")

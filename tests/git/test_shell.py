@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from git_host import IDENTITY, GitHost, git_host
-from linked import Linked, linked, past, rest
+from linked import Linked, attach, linked, past, rest
 
 from cloudide.errors import Conflict, NotFound
 from cloudide.git import asking as asking_module
@@ -73,7 +73,7 @@ class Site:
         id = f"t{self._terminals}"
         command = ["sh", "-c", f"HOME=/nowhere; {line}"]
         await self.linked.agent.create_terminal(CreateTerminal(id, 120, 30, command))
-        stream = await self.linked.agent.attach_terminal(id)
+        stream = await attach(self.linked.agent, id)
 
         async def all() -> tuple[str, int | None]:
             seen = await past(stream)

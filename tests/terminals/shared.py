@@ -78,10 +78,15 @@ class Screen:
         await self.until(lambda screen: screen.told("ready"))
 
     async def type(self, keys: bytes) -> None:
-        await self.viewer.receive(keys)
+        await self.receive(keys)
 
     async def say(self, **message: object) -> None:
-        await self.viewer.receive(json.dumps(message))
+        await self.receive(json.dumps(message))
+
+    async def receive(self, frame: bytes | str) -> None:
+        handled = self.viewer.receive(frame)
+        if handled is not None:
+            await handled
 
 
 class Shared:

@@ -12,9 +12,9 @@ from shared import KEY, TIMEOUT, Screen, Shared, grant_of, shared
 
 from cloudide.errors import Denied, InvalidInput, NotFound, TooMany
 from cloudide.identity.permissions import Role
-from cloudide.protocol.agent import Exited
 from cloudide.settings import Settings
 from cloudide.terminals.recording import Recording
+from cloudide.terminals.stream import TerminalStream
 from cloudide.terminals.terminals import Terminals
 
 CAT = ("sh", "-c", "stty raw -echo; printf begun; exec cat")
@@ -168,7 +168,7 @@ async def test_the_size_is_that_of_the_smallest_whom_anybody_sees(sharing: Share
     await is_now(1, 1000)
     for nonsense in ('{"type":"resize","cols":"80","rows":24}', '{"type":"resize"}', "[", "{}"):
         with pytest.raises(InvalidInput, match="not understood"):
-            await ann.viewer.receive(nonsense)
+            await ann.receive(nonsense)
 
 
 # ── flow ────────────────────────────────────────────────────────────────────────────────────────
@@ -308,35 +308,21 @@ async def test_recordings_are_bounded(tmp_path: Path) -> None:
 async def test_who_comes_between_the_end_and_the_closing_hears_of_it(
     sharing: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stream of a terminal that has ended takes a while to close: no one may hang on it."""
-    from cloudide.agents.streams import Stream
-
+    """A terminal that has ended is let go of a moment later: no one may hang on it."""
     id = await sharing.open("sh", "-c", "read x; exit 7")
     ann = sharing.look(id)
     await ann.ready()
     late: list[Screen] = []
-    original_recv, original_close = Stream.recv, Stream.close
-    ended: set[Stream] = set()
+    original = TerminalStream.finish
 
-    async def recv(self: Stream) -> object:
-        message = await original_recv(self)
-        if isinstance(message, Exited):
-            ended.add(self)
-        return message
-
-    async def close(self: Stream, *arguments: int) -> None:
-        if self in ended and not late:
+    def finish(self: TerminalStream) -> None:
+        if not self.over.done() and not late:
             late.append(sharing.look(id, "bob"))
-            await asyncio.sleep(0)
-        await original_close(self, *arguments)
+        original(self)
 
-    monkeypatch.setattr(Stream, "recv", recv)
-    monkeypatch.setattr(Stream, "close", close)
+    monkeypatch.setattr(TerminalStream, "finish", finish)
     await ann.type(b"\n")
     await ann.until(lambda screen: screen.closed)
-    async with asyncio.timeout(TIMEOUT):
-        while not late:
-            await sharing.link.agent.terminals()
     await late[0].until(lambda screen: screen.closed)
     assert late[0].told("exit") == ann.told("exit") == [{"type": "exit", "code": 7}]
 
