@@ -240,10 +240,13 @@ class Previews:
         self._visits.add(passage)
         if self._looking is None:
             self._look_later()
-        self._provided.activity.touch(passage.target.workspace, Kind.PREVIEW)
+        self._touch(passage)
 
     def over(self, passage: Passage) -> None:
         self._visits.discard(passage)
+
+    def _touch(self, visit: Visit | Passage) -> None:
+        self._provided.activity.touch(visit.target.workspace, Kind.PREVIEW)
 
     def _look_later(self) -> None:
         # One timer for all: most answers come long before it, and need none of their own.
@@ -256,6 +259,8 @@ class Previews:
         for visit in [*self._visits]:
             if isinstance(visit, Passage):
                 visit.look(now)
+                if visit.worked():
+                    self._touch(visit)
         if self._visits:
             self._look_later()
 
@@ -315,7 +320,7 @@ class Previews:
             return
         visit = Visit(head, target)
         self._visits.add(visit)
-        self._provided.activity.touch(target.workspace, Kind.PREVIEW)
+        self._touch(visit)
         try:
             await self._upgrade(HTTPConnection(scope), receive, send, visit, own_authorization)
         finally:

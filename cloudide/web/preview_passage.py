@@ -22,6 +22,7 @@ from cloudide.ports.sites import Target
 from cloudide.ports.tunnels import Tunnels
 from cloudide.web.preview_door import Head
 
+WORK = 64 * 1024  # bytes
 IDEMPOTENT = {"GET", "HEAD", "OPTIONS"}  # of RFC 9110 section 9.2.2, as far as they have no body
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -87,6 +88,7 @@ class Passage:
     _progress = 0.0  # when something of the request was last sent
     _answered = False
     _chunked = False  # the answer, to the browser
+    _carried = 0  # bytes of either body since the last look
 
     def __init__(
         self,
@@ -144,6 +146,7 @@ class Passage:
             self._wire.hold_back()  # until there is a tunnel
             return
         self._progress = time.monotonic()
+        self._carried += len(data)
         self._exchange.send(data)
 
     def feed_end(self) -> None:
@@ -225,6 +228,12 @@ class Passage:
         if waits and now - self._progress >= self._host.patience:
             self._fail(NoAnswer())
 
+    def worked(self) -> bool:
+        """Whether so much has passed since the last time this was asked that somebody up- or
+        downloads; an event stream that is open, and ticks, is no use of a workspace."""
+        carried, self._carried = self._carried, 0
+        return carried >= WORK
+
     # ── from the program ────────────────────────────────────────────────────────────────────────
 
     def answered(self, exchange: Exchange, data: bytes) -> None:
@@ -246,6 +255,7 @@ class Passage:
     def body(self, data: bytes) -> None:
         if self.response_complete:
             return
+        self._carried += len(data)
         transport = self._wire.transport
         if self._chunked:
             transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])

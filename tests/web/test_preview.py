@@ -396,3 +396,31 @@ async def test_a_page_is_told_of_ports_that_open_and_close(ada: Browser) -> None
             listed = await ada.ide.get(f"/api/v1/workspaces/{WORKSPACE}/ports")
             assert told_of in listed["ports"]
         await told(socket, port, open=False)
+
+
+async def test_a_long_download_keeps_the_workspace_alive(ada: Browser, site: Uncontained) -> None:
+    more = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (MIB + 1))
+        await more.wait()
+        writer.write(b"x" * MIB)
+
+    async def used_at() -> str:
+        found = await site.api.get(f"/api/v1/workspaces/{WORKSPACE}/activity")
+        return found["last"]["preview"]
+
+    async with program(serve) as port:
+        await ada.enter(port)
+        async with ada.http.stream("GET", ada.url(port)) as response:
+            began = await used_at()
+            more.set()
+            async with asyncio.timeout(WAIT_SECONDS):
+                size = 0
+                async for chunk in response.aiter_bytes():
+                    size += len(chunk)
+                    if size == MIB:
+                        break
+                while await used_at() == began:  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(0.05)
