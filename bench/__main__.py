@@ -19,7 +19,7 @@ from bench.figures import keep  # noqa: E402
 
 BUSY = 0.5  # load average of the last minute
 COLLAB = ["edit", "fanout", "documents", "saturation", "join", "load", "idle"]
-NAMES = ["create", "echo", "bulk", "preview", "languages", "memory", *COLLAB, "replay"]
+NAMES = ["create", "pool", "echo", "bulk", "preview", "languages", "memory", *COLLAB, "replay"]
 TRACED = {"join", "replay"}  # they need --traces
 
 

@@ -38,9 +38,9 @@ async def measure(options: Namespace) -> list[Report]:
     engine = Engine()
     try:
         async with cloudide() as server:
-            await _create(server)  # imports, connections and the page cache are warm from here on
+            await create(server)  # imports, connections and the page cache are warm from here on
             for _ in range(3 if options.quick else RUNS):
-                usable, ready = await _create(server)
+                usable, ready = await create(server)
                 ours.rounds[0].append(usable)
                 running.rounds[0].append(ready)
                 networked.rounds[0].append(await engine.call(lambda client: _bare(client, True)))
@@ -57,7 +57,7 @@ async def measure(options: Namespace) -> list[Report]:
     return [report]
 
 
-async def _create(server: Server) -> tuple[float, float]:
+async def create(server: Server) -> tuple[float, float]:
     """Milliseconds to the prompt and to the state `running`, as a page would do it."""
     api = server.api
     async with asyncio.timeout(TIMEOUT), api.socket("/api/v1/events") as events:

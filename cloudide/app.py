@@ -68,6 +68,7 @@ from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.lifecycle import Desired
+from cloudide.workspaces.pool_store import PoolStore
 from cloudide.workspaces.store import Store
 from cloudide.workspaces.supervisor import Supervisor
 
@@ -102,7 +103,8 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     openings = Openings(agents)
     visibilities = Visibilities(database, settings.preview_link_days)
     tunnels = Tunnels(agents)
-    supervisor = Supervisor(store, runtime, agents, images, feed, settings)
+    pools = PoolStore(database, settings.pool or {}, settings.pools_per_team)
+    supervisor = Supervisor(store, pools, runtime, agents, images, feed, settings)
 
     sealing = Sealing.start(
         settings.data_dir, file=settings.secrets_key_file, given=settings.secrets_key

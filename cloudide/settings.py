@@ -39,6 +39,7 @@ def _option(default: Any, unit: str, help: str) -> Any:
 OPTIONS: list[Option] = []
 
 
+_TABLES = ("oidc", "github", "pool")  # settings that are JSON in the environment
 _PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -161,6 +162,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workspace_processes: int = _option(1024, "processes", "processes and threads of a workspace")
     workspaces_per_user: int = _option(20, "workspaces", "workspaces one person may own")
     workspaces_per_team: int = _option(200, "workspaces", "workspaces one team may own")
+    pool: dict[str, int] | None = _option(
+        None, "table", "ready workspaces to keep, a number for each image, in a table [pool]"
+    )
+    pool_limit: int = _option(20, "workspaces", "ready workspaces of all pools together")
+    pools_per_team: int = _option(4, "workspaces", "ready workspaces of the pools of one team")
     people_create: bool = _option(
         True, "true/false", "everybody but guests may create workspaces and teams"
     )
@@ -346,7 +352,7 @@ def load(environment: Mapping[str, str] | None = None, **keywords: Any) -> Setti
             raise InvalidInput(f"The settings file {path} cannot be read: {error}") from error
     for name, *_ in describe():
         if (text := environment.get(f"CLOUDIDE_{name.upper()}")) is not None:
-            values[name] = _table(name, text) if name in ("oidc", "github") else text
+            values[name] = _table(name, text) if name in _TABLES else text
     values.update({name: value for name, value in keywords.items() if value is not None})
     if "data_dir" in values:
         values["data_dir"] = Path(values["data_dir"]).absolute()

@@ -42,6 +42,10 @@ class LinkDirectory:
                 return token
         except FileNotFoundError:
             pass
+        return self.new_token()
+
+    def new_token(self) -> str:
+        """Another token in the place of the former, which opens nothing from now on."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         part = self._through / f".{TOKEN_NAME}.part"
         part.unlink(missing_ok=True)
@@ -50,7 +54,7 @@ class LinkDirectory:
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o444)
-        part.rename(path)
+        part.rename(self._through / TOKEN_NAME)
         return token
 
     def bind(self, name: str) -> socket.socket:

@@ -102,6 +102,12 @@ class Agents:
             await door.close(CloseCode.GOING_AWAY)
             door.directory.remove()
 
+    def renew_token(self, workspace_id: str) -> None:
+        """Give a workspace another token. Its agent, if it is connected, stays so; whatever else
+        knew the former one gets in no more."""
+        if door := self._doors.get(workspace_id):
+            door.renew_token()
+
     def agent(self, workspace_id: str) -> Agent:
         """The connected agent of a workspace.
 
@@ -200,6 +206,9 @@ class _Door:
                 self._tunnels.close()
             self.directory.close()
             raise
+
+    def renew_token(self) -> None:
+        self._token = self.directory.new_token().encode()
 
     async def close(self, code: CloseCode) -> None:
         if self._tunnels is not None:

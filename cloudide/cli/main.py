@@ -12,6 +12,7 @@ from cloudide.cli.credentials import session, token
 from cloudide.cli.files import file
 from cloudide.cli.owned import secret, webhook
 from cloudide.cli.people import audit, invite, user
+from cloudide.cli.pools import pool
 from cloudide.cli.remotely import ProfileName, ServerUrl, Token
 from cloudide.cli.remotely import reporting as _run
 from cloudide.cli.teams import team
@@ -29,6 +30,7 @@ cli.add_typer(workspace, name="workspace")
 cli.add_typer(file, name="file")
 cli.add_typer(port, name="port")
 cli.add_typer(image, name="image")
+cli.add_typer(pool, name="pool")
 cli.add_typer(user, name="user")
 cli.add_typer(team, name="team")
 cli.add_typer(invite, name="invite")

@@ -156,6 +156,27 @@ workspaces = Table(
     Column("announced", String, nullable=False, default="", server_default=""),
 )
 
+# How many workspaces of an image are kept ready; without a team: for everybody.
+pools = Table(
+    "pools",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("image", String, nullable=False),
+    Column("size", Integer, nullable=False),
+)
+
+# Workspaces that are nobody's yet. A row outlives its pool, until nothing of it is in the engine.
+pool_slots = Table(
+    "pool_slots",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("team", String, nullable=False),
+    Column("image", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
 members = Table(
     "members",
     metadata,

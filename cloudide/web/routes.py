@@ -34,6 +34,7 @@ from cloudide.web import (
     openapi,
     pages,
     people,
+    pools,
     ports,
     providers,
     relays,
@@ -197,6 +198,9 @@ ENDPOINTS = [
         "DELETE", f"{TEAM}/members/{{user}}", InTeam(TeamAction.SEE), teams.remove, "team.remove"
     ),
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
+    # Whose these are is named in the query or the body; they check it themselves.
+    Endpoint("GET", f"{API}/pools", SIGNED_IN, pools.show_all),
+    Endpoint("PUT", f"{API}/pools", SIGNED_IN, pools.resize, "pool.resize"),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),
     Endpoint("GET", WORKSPACE, READ, workspaces.show),

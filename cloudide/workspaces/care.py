@@ -82,6 +82,7 @@ class Means:
     after_delete: Callable[[str], Awaitable[None]] = _nothing
     cloning: Cloning = _as_nobody
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
+    on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
 
 
@@ -310,6 +311,7 @@ class Care:
         self.state, self.error = state, error
         _log.info("workspace.state", workspace=self.id, state=state, error=error or None)
         self._means.feed.publish("workspace", self.id, self.view())
+        self._means.on_state()
 
     async def _announce(self) -> None:
         """Tell the world of a state in which it rests."""

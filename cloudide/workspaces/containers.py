@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from cloudide.agents.hub import Agents
 from cloudide.settings import Settings
@@ -61,20 +64,42 @@ class Containers:
         Raises:
             NotFound, Unavailable, Conflict, EngineUnavailable: as `Images` and `Runtime`.
         """
+        await self._runtime.create(await self.draw(id, generation, image, report))
+
+    async def draw(
+        self, id: str, generation: int, image: str, report: Callable[[Any], None]
+    ) -> ContainerSpec:
+        """How a workspace's container looks now; its image is built first if it is missing.
+
+        Raises:
+            NotFound, Unavailable, EngineUnavailable: as `Images`.
+        """
         settings = self._settings
         bundle = settings.ca_bundle if settings.workspace_ca_bundle else ""
-        await self._runtime.create(
-            ContainerSpec(
-                workspace_id=id,
-                generation=generation,
-                image=await self._images.ensure(image, report, id),
-                agent_volume=await self._images.ensure_agent_volume(report),
-                link_directory=await self._agents.listen(id),
-                limits=self._limits,
-                ca_bundle=Path(bundle) if bundle else None,
-                environment={"CLOUDIDE_WORKSPACE": id, **settings.preview_variables},
-            )
+        return ContainerSpec(
+            workspace_id=id,
+            generation=generation,
+            image=await self._images.ensure(image, report, id),
+            agent_volume=await self._images.ensure_agent_volume(report),
+            link_directory=await self._agents.listen(id),
+            limits=self._limits,
+            ca_bundle=Path(bundle) if bundle else None,
+            environment={"CLOUDIDE_WORKSPACE": id, **settings.preview_variables},
         )
+
+    @staticmethod
+    def version(spec: ContainerSpec) -> str:
+        """What a container is made as, whichever workspace's it is: a digest."""
+        of_nobody = msgspec.structs.replace(
+            spec, workspace_id="", link_directory=Path(), environment={**spec.environment}
+        )
+        of_nobody.environment["CLOUDIDE_WORKSPACE"] = ""
+        content = msgspec.json.encode(of_nobody, enc_hook=str)
+        return hashlib.sha256(content).hexdigest()
+
+    async def expect(self, image: str) -> None:
+        """Raises: NotFound: there is no such image."""
+        await self._images.is_ready(image)
 
     async def fence(self) -> None:
         """Make sure, once for each connection to the engine, that no container runs unfenced."""

@@ -16,6 +16,7 @@ from cloudide.storage.database import Database
 from cloudide.storage.outbox import emit
 from cloudide.storage.tables import members, team_members, teams, users, workspaces
 from cloudide.workspaces.lifecycle import Desired
+from cloudide.workspaces.pool_store import leave_pool
 
 
 class Workspace(msgspec.Struct, frozen=True):
@@ -47,11 +48,22 @@ class Store:
         self._per_team = per_team
 
     async def create(
-        self, id: str, name: str, image: str, owner: str, git: tuple[str, str], team: str = ""
+        self,
+        id: str,
+        name: str,
+        image: str,
+        owner: str,
+        git: tuple[str, str],
+        team: str = "",
+        *,
+        from_pool: bool = False,
     ) -> None:
         """Insert a workspace of a person, with their membership, or of a team.
 
+        `from_pool`: it was a slot of a pool until now.
+
         Raises:
+            Conflict: it is none any more.
             TooMany: the person, or the team, has as many as there may be.
         """
         async with self._database.begin() as db:
@@ -72,6 +84,8 @@ class Store:
                     created_at=time.time(),
                 )
             )
+            if from_pool:
+                await leave_pool(db, id)
             await self._check_count(db, owner, team)
             if not team:
                 await db.execute(insert(members).values(workspace=id, user=owner, role=Role.OWNER))

@@ -26,10 +26,14 @@ from cloudide.workspaces.containers import Containers, Images
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.initialize import check_git_ref, check_git_url
 from cloudide.workspaces.lifecycle import Desired, State
+from cloudide.workspaces.pool_store import PoolStore
+from cloudide.workspaces.pools import Pools
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.store import Store, Workspace
 
 _log = structlog.get_logger(__name__)
+
+STARTING = (State.PENDING, State.BUILDING, State.CREATING, State.INITIALIZING)
 
 
 class Supervisor(Listener):
@@ -38,6 +42,7 @@ class Supervisor(Listener):
     def __init__(
         self,
         store: Store,
+        pools: PoolStore,
         runtime: Runtime,
         agents: Agents,
         images: Images,
@@ -52,6 +57,8 @@ class Supervisor(Listener):
         self._feed = feed
         self._kept: dict[str, Care] = {}
         self._tasks = asyncio.TaskGroup()
+        self.pools = Pools(pools, runtime, containers, agents, self, settings)
+        self.means.on_state = self.pools.look
         self._working: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Supervisor:
@@ -61,6 +68,7 @@ class Supervisor(Listener):
             # Listen before looking: agents of running workspaces have been dialling all along.
             await self._agents.listen(workspace.id)
             self._keep(workspace)
+        await self.pools.__aenter__()
         self._begin(self._follow_engine())
         return self
 
@@ -71,6 +79,7 @@ class Supervisor(Listener):
         trace: TracebackType | None,
     ) -> None:
         """End the tasks; containers stay as they are."""
+        await self.pools.__aexit__(kind, error, trace)
         for task in [*self._working]:
             task.cancel()
         await self._tasks.__aexit__(kind, error, trace)
@@ -95,13 +104,25 @@ class Supervisor(Listener):
         """
         name = clean_name(name, "The name of a workspace")
         git = (check_git_url(git_url), check_git_ref(git_ref)) if git_url else ("", "")
-        await self._images.is_ready(image)
-        id = "w" + secrets.token_hex(6)
-        await self._store.create(id, name, image, owner, git, team)
-        await self._agents.listen(id)
-        workspace = await self._store.get(id)
-        self._keep(workspace)
-        return workspace
+        slot = self.pools.take(image, team)
+        if slot is None:
+            await self._images.is_ready(image)
+
+        async def make() -> Workspace:
+            id = slot.id if slot else "w" + secrets.token_hex(6)
+            pooled = slot is not None
+            try:
+                await self._store.create(id, name, image, owner, git, team, from_pool=pooled)
+            except BaseException:
+                if slot is not None:
+                    self.pools.give_back(slot)
+                raise
+            await self._agents.listen(id)
+            self._keep(await self._store.get(id))
+            return self._kept[id].workspace
+
+        # To its end, whether or not who asked is still there: half of it would be in nobody's care.
+        return await asyncio.shield(asyncio.create_task(make()))
 
     async def want(
         self, id: str, desired: Desired, *, anew: bool = False, stopped_by: str = ""
@@ -138,6 +159,13 @@ class Supervisor(Listener):
     def view(self, id: str) -> dict[str, Any]:
         """A workspace as the API shows it."""
         return self._find(id).view()
+
+    def starting(self) -> bool:
+        """Whether a workspace of somebody's is being built, created or filled just now."""
+        return any(
+            kept.workspace.desired is Desired.RUNNING and not kept.error and kept.state in STARTING
+            for kept in self._kept.values()
+        )
 
     def states(self) -> list[State]:
         return [kept.state for kept in self._kept.values()]
@@ -196,6 +224,7 @@ class Supervisor(Listener):
                 _log.warning("engine.not_checked", error=error.message)
             for id in self._kept:
                 self._wake(id)
+            self.pools.recheck()
 
     def _wake(self, id: str) -> None:
         if kept := self._kept.get(id):

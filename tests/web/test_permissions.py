@@ -53,6 +53,7 @@ BODIES: dict[str, object] = {
     "POST /api/v1/webhooks": {"url": "https://10.0.0.1/"},
     f"PATCH {routes.WEBHOOK}": {},
     f"POST {routes.WEBHOOK}/replay": {"since": "2026-01-01T00:00:00Z"},
+    "PUT /api/v1/pools": {"image": "missing", "size": 1},
     "POST /api/v1/teams": {"name": ""},
     "PATCH /api/v1/teams/{team}": {"name": ""},
     "PATCH /api/v1/teams/{team}/members/{user}": {"role": "member"},
@@ -80,7 +81,7 @@ ENDING = {
 }
 # Whose refusal hides nothing, because they are of no workspace and of no team.
 SITE_WIDE = {"/api/v1/workspaces", "/api/v1/teams", "/api/v1/audit", "/api/v1/users"}
-SITE_WIDE |= {"/api/v1/users/{user}", "/api/v1/webhooks"}
+SITE_WIDE |= {"/api/v1/users/{user}", "/api/v1/webhooks", "/api/v1/pools"}
 
 
 def test_everything_is_in_the_table() -> None:

@@ -1,0 +1,59 @@
+"""`/api/v1/pools`: how many workspaces are kept ready, of which images."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cloudide.web.bodies import json_body, json_response
+from cloudide.web.openapi import describe
+from cloudide.web.scopes import may_arrange
+from cloudide.web.services import services
+from cloudide.workspaces.pools import PoolState
+
+
+class PoolSize(msgspec.Struct, forbid_unknown_fields=True):
+    """`size` 0: none. `team`: for its workspaces alone; "": for everybody's."""
+
+    image: str
+    size: int
+    team: str = ""
+
+
+class PoolView(msgspec.Struct):
+    """`ready` of `size` can be claimed now; `error`: why not more are made."""
+
+    image: str
+    team: str
+    size: int
+    ready: int
+    error: str
+
+
+class PoolList(msgspec.Struct):
+    pools: list[PoolView]
+
+
+@describe(tag="pools", query={"team": "those of a team"}, HTTP_200=PoolList)
+async def show_all(request: Request) -> Response:
+    """The pools of a team, or of the site."""
+    team = request.query_params.get("team", "")
+    await may_arrange(request, team=team)
+    found = await services(request).supervisor.pools.list(team)
+    return json_response(PoolList([_view(each) for each in found]))
+
+
+@describe(tag="pools", body=PoolSize, HTTP_200=PoolView)
+async def resize(request: Request) -> Response:
+    """Keep so many workspaces of an image ready; whoever creates one of it gets one of these."""
+    body = await json_body(request, PoolSize)
+    request.state.audit |= {"team": body.team[:64], "image": body.image[:64], "size": body.size}
+    await may_arrange(request, team=body.team)
+    pools = services(request).supervisor.pools
+    return json_response(_view(await pools.resize(body.team, body.image, body.size)))
+
+
+def _view(state: PoolState) -> PoolView:
+    pool = state.pool
+    return PoolView(pool.image, pool.team, pool.size, state.ready, state.error)
