@@ -7,7 +7,7 @@ import type {
   Provider,
   TokenScope,
 } from '../protocol';
-import { messageOf, request } from '../session/api';
+import { list, messageOf, request } from '../session/api';
 import { session } from '../session/session.svelte';
 
 /** What somebody sets of their own: name, password, browsers that are signed in, linked accounts, API tokens. */
@@ -28,15 +28,15 @@ export class Account {
     try {
       const [profile, sessions, tokens, identities, providers] = await Promise.all([
         request<AccountProfile>('GET', '/api/v1/account'),
-        request<{ sessions: BrowserSession[] }>('GET', '/api/v1/sessions'),
-        request<{ tokens: ApiToken[] }>('GET', '/api/v1/tokens'),
+        list<BrowserSession>('/api/v1/sessions', 'sessions'),
+        list<ApiToken>('/api/v1/tokens', 'tokens'),
         request<{ identities: LinkedIdentity[] }>('GET', '/api/v1/identities'),
         session.providers(),
       ]);
       this.identities = identities.identities;
       this.providers = providers;
-      this.sessions = sessions.sessions;
-      this.tokens = tokens.tokens;
+      this.sessions = sessions;
+      this.tokens = tokens;
       if (session.user?.admin) await this.#loadPeople();
       this.profile = profile;
     } catch (error) {
@@ -88,7 +88,7 @@ export class Account {
   }
 
   async #loadPeople(): Promise<void> {
-    this.people = (await request<{ users: AccountOfSite[] }>('GET', '/api/v1/users')).users;
+    this.people = await list<AccountOfSite>('/api/v1/users', 'users');
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Secret, SecretReader, SecretUse, Workspace } from '../protocol';
-import { messageOf, request } from '../session/api';
+import { list, messageOf, request } from '../session/api';
 import { ageOf } from '../shell/times';
 
 /** Whose secrets are shown: those of a workspace, of a team or, with neither, one's own. */
@@ -22,11 +22,11 @@ export class Secrets {
     this.error = '';
     try {
       const [secrets, workspaces] = await Promise.all([
-        this.#all(),
-        request<{ workspaces: Workspace[] }>('GET', '/api/v1/workspaces'),
+        list<Secret>(`/api/v1/secrets?${new URLSearchParams({ ...this.scope })}`, 'secrets'),
+        list<Workspace>('/api/v1/workspaces', 'workspaces'),
       ]);
       const { workspace, team } = this.scope;
-      this.workspaces = workspaces.workspaces.filter(
+      this.workspaces = workspaces.filter(
         (each) => (!workspace || each.id === workspace) && (!team || each.team === team),
       );
       this.list = secrets;
@@ -65,18 +65,6 @@ export class Secrets {
 
   nameOf(workspace: string): string {
     return this.workspaces.find((each) => each.id === workspace)?.name ?? workspace;
-  }
-
-  async #all(): Promise<Secret[]> {
-    const found: Secret[] = [];
-    let cursor: string | null = null;
-    do {
-      const query = new URLSearchParams({ ...this.scope, ...(cursor ? { cursor } : {}) });
-      const page: { secrets: Secret[]; next: string | null } = await request('GET', `/api/v1/secrets?${query}`);
-      found.push(...page.secrets);
-      cursor = page.next;
-    } while (cursor);
-    return found;
   }
 
   #put(secret: Secret): void {

@@ -25,6 +25,21 @@ export async function request<T>(method: string, url: string, body?: unknown): P
   return (text ? JSON.parse(text) : null) as T;
 }
 
+/** All of a list: `field` of its answer, page after page. Raises ApiError. */
+export async function list<T>(url: string, field: string): Promise<T[]> {
+  const found: T[] = [];
+  for (let cursor = ''; ; ) {
+    const page = await request<Record<string, T[]> & { next?: string | null }>('GET', withCursor(url, cursor));
+    found.push(...(page[field] ?? []));
+    if (!page.next) return found;
+    cursor = page.next;
+  }
+}
+
+function withCursor(url: string, cursor: string): string {
+  return cursor ? `${url}${url.includes('?') ? '&' : '?'}cursor=${encodeURIComponent(cursor)}` : url;
+}
+
 /** Like fetch, but a refusal or an unreachable server is an ApiError. */
 export async function send(url: string, init: RequestInit = {}): Promise<Response> {
   let response: Response;

@@ -1,5 +1,5 @@
 import type { Invite, Team, TeamMember, TeamRole } from '../protocol';
-import { messageOf, request } from '../session/api';
+import { list, messageOf, request } from '../session/api';
 
 /** Somebody's teams. All that changes something raises ApiError. */
 export class Teams {
@@ -10,7 +10,7 @@ export class Teams {
   async load(): Promise<void> {
     this.error = '';
     try {
-      this.list = (await request<{ teams: Team[] }>('GET', '/api/v1/teams')).teams;
+      this.list = await list<Team>('/api/v1/teams', 'teams');
       this.loaded = true;
     } catch (error) {
       this.error = messageOf(error);
@@ -42,7 +42,7 @@ export class TeamPeople {
   constructor(readonly team: Team) {}
 
   async load(): Promise<void> {
-    this.members = (await request<{ members: TeamMember[] }>('GET', `${path(this.team)}/members`)).members;
+    this.members = await list<TeamMember>(`${path(this.team)}/members`, 'members');
   }
 
   async invite(role: TeamRole): Promise<void> {

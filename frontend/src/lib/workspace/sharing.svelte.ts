@@ -1,6 +1,6 @@
 import { live } from '../live/events.svelte';
 import type { Invite, JoinRequest, Member, Role } from '../protocol';
-import { messageOf, request, workspaceUrl } from '../session/api';
+import { list, messageOf, request, workspaceUrl } from '../session/api';
 
 /** What a role is called where somebody gets it. */
 export const ROLES: Record<Role, string> = {
@@ -45,11 +45,11 @@ export class Sharing {
   async load(): Promise<void> {
     await this.#attempt(async () => {
       const query = new URLSearchParams({ workspace: this.workspace });
-      const [{ members }, { invites }] = await Promise.all([
-        request<{ members: Member[] }>('GET', workspaceUrl(this.workspace, '/members')),
+      const [members, invites] = await Promise.all([
+        list<Member>(workspaceUrl(this.workspace, '/members'), 'members'),
         this.owner
-          ? request<{ invites: Invite[] }>('GET', `/api/v1/invites?${query}`)
-          : Promise.resolve({ invites: [] }),
+          ? list<Invite>(`/api/v1/invites?${query}`, 'invites')
+          : Promise.resolve([]),
       ]);
       this.members = members;
       this.invites = invites;

@@ -1,6 +1,6 @@
 import { live } from '../live/events.svelte';
 import type { Image, Workspace, WorkspaceState } from '../protocol';
-import { messageOf, request, workspaceUrl } from '../session/api';
+import { list, messageOf, request, workspaceUrl } from '../session/api';
 
 /** What a state means to a person, and how to show it. */
 export const STATES: Record<WorkspaceState, { label: string; tone: 'good' | 'busy' | 'idle' | 'bad' }> = {
@@ -48,8 +48,8 @@ export class Workspaces {
 
   async load(): Promise<void> {
     try {
-      const [{ workspaces }, { images }] = await Promise.all([
-        request<{ workspaces: Workspace[] }>('GET', '/api/v1/workspaces'),
+      const [workspaces, { images }] = await Promise.all([
+        list<Workspace>('/api/v1/workspaces', 'workspaces'),
         request<{ images: Image[] }>('GET', '/api/v1/images'),
       ]);
       this.images = images;
