@@ -38,6 +38,7 @@ from cloudide.identity.outside.providers import Providers
 from cloudide.identity.permissions import Person
 from cloudide.identity.sealing import Sealing
 from cloudide.identity.teams import Teams
+from cloudide.images.service_images import ServiceImages
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -64,11 +65,14 @@ from cloudide.web.problems import on_domain_error, on_http_error, on_unexpected
 from cloudide.web.routes import ENDPOINTS, routes
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Activity, Hold, at_work
+from cloudide.workspaces.containers import Containers
 from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.lifecycle import Desired
 from cloudide.workspaces.pool_store import PoolStore
+from cloudide.workspaces.service_store import ServiceStore
+from cloudide.workspaces.services import Services as WorkspaceServices
 from cloudide.workspaces.store import Store
 from cloudide.workspaces.supervisor import Supervisor
 
@@ -104,7 +108,19 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     visibilities = Visibilities(database, settings.preview_link_days)
     tunnels = Tunnels(agents)
     pools = PoolStore(database, settings.pool or {}, settings.pools_per_team)
-    supervisor = Supervisor(store, pools, runtime, agents, images, feed, settings)
+    containers = Containers(runtime, images, agents, settings)
+    beside = WorkspaceServices(
+        ServiceStore(database),
+        runtime.services,
+        containers,
+        ServiceImages(engine, images, settings.service_images),
+        agents,
+        feed,
+        settings,
+    )
+    supervisor = Supervisor(
+        store, pools, runtime, agents, images, beside, containers, feed, settings
+    )
 
     sealing = Sealing.start(
         settings.data_dir, file=settings.secrets_key_file, given=settings.secrets_key
@@ -216,6 +232,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             "git_action", workspace, {"action": msgspec.to_builtins(view)}
         )
         await stack.enter_async_context(git)
+        await stack.enter_async_context(beside)
         await stack.enter_async_context(supervisor)
         activity.on_stop = lambda workspace: audit.append(
             "workspace.stop", workspace=workspace, detail={"by": "idle"}
@@ -234,6 +251,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             teams=Teams(database),
             store=store,
             supervisor=supervisor,
+            beside=beside,
             activity=activity,
             runtime=runtime,
             images=images,

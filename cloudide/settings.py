@@ -167,6 +167,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     pool_limit: int = _option(20, "workspaces", "ready workspaces of all pools together")
     pools_per_team: int = _option(4, "workspaces", "ready workspaces of the pools of one team")
+    service_images: str = _option(
+        "postgres:*, postgis/postgis:*, pgvector/pgvector:*, mysql:*, mariadb:*, redis:*, "
+        "valkey/valkey:*, memcached:*, mongo:*, rabbitmq:*, nats:*, elasticsearch:*, "
+        "opensearchproject/opensearch:*, minio/minio:*, axllent/mailpit:*",
+        "patterns",
+        "images that services beside a workspace may run; ours always may",
+    )
     people_create: bool = _option(
         True, "true/false", "everybody but guests may create workspaces and teams"
     )

@@ -26,6 +26,8 @@ def mistakes(value: object, kind: Any, path: tuple[Key, ...] = ()) -> Iterator[M
     """
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
+    if type(None) in get_args(kind) and len(get_args(kind)) == 2 and value is not None:
+        kind = next(each for each in get_args(kind) if each is not type(None))
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         yield from _of_struct(value, kind, path)
     elif get_origin(kind) is dict and isinstance(value, dict):

@@ -19,15 +19,28 @@ from cloudide.project import toml
 from cloudide.project.checking import KEY_SHOWN, mistakes
 from cloudide.project.places import line_of
 from cloudide.project.problems import Mistake, Problem
-from cloudide.project.schema import FILE, FILE_LIMIT, Configuration, LanguageTable, TaskTable
+from cloudide.project.schema import (
+    FILE,
+    FILE_LIMIT,
+    Configuration,
+    LanguageTable,
+    Resources,
+    ServiceTable,
+    TaskTable,
+)
 
 TABLES_LIMIT = 200  # tasks, and languages
 TEXT_LIMIT = 4000  # characters of a command or a value
 PATTERN_LIMIT = 500
 LIST_LIMIT = 64  # dependencies, input patterns, variables
 MISTAKES_LIMIT = 100
+SERVICES_LIMIT = 10
+LEAST_MEMORY = 6 << 20  # bytes; the engine takes no less
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}")
 LANGUAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
+SERVICE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?")
+_IMAGE = re.compile(r"(?=.{1,250}$)[a-z0-9][\w.:@/-]*", re.ASCII)
+_FOLDER = re.compile(r"(?=.{2,250}$)(?:/(?!\.\.?(?:/|$))[\w.+-]+)+", re.ASCII)
 _WISH = re.compile(r"(?:file:)?[A-Za-z_][A-Za-z0-9_]{0,99}(?:@[1-9][0-9]{0,8})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -72,8 +85,12 @@ def problems(text: str, mistakes: Sequence[Mistake]) -> list[Problem]:
     found: list[Problem] = []
     for mistake in mistakes:
         known = places and (mistake.path or mistake.offset >= 0)
-        line = line_of(text, places.span_of(mistake).start) if places and known else 0
-        found.append(Problem(FILE, mistake.message, line))
+        if not places or not known:
+            found.append(Problem(FILE, mistake.message))
+            continue
+        start = places.span_of(mistake).start
+        column = start - text.rfind("\n", 0, start)
+        found.append(Problem(FILE, mistake.message, line_of(text, start), column))
     return found
 
 
@@ -96,6 +113,45 @@ def tasks(document: dict[str, Any]) -> tuple[dict[str, TaskTable], list[Mistake]
 def languages(document: dict[str, Any]) -> tuple[dict[str, LanguageTable], list[Mistake]]:
     """The languages that are as they should be, and what is wrong with the others."""
     return _tables(document, "languages", "zig", LanguageTable, _check_language)
+
+
+def services(document: dict[str, Any]) -> tuple[dict[str, ServiceTable], list[Mistake]]:
+    """The services that are as they should be, and what is wrong with the others.
+
+    One that depends on what is not there, or in the end on itself, is wrong.
+    """
+    good, found = _tables(document, "services", "db", ServiceTable, _check_service)
+    if len(good) > SERVICES_LIMIT:
+        message = f"A workspace has up to {SERVICES_LIMIT} services."
+        return {}, [*found, Mistake(message, ("services",))]
+    declared = document.get("services", {})
+    for name, table in [*good.items()]:
+        for index, other in enumerate(table.depends_on):
+            path = ("services", name, "depends_on", index)
+            if other not in declared:
+                message = f"[services.{name}]: there is no service {other[:KEY_SHOWN]!r}."
+                found.append(Mistake(message, path))
+            elif circle := _circle(name, other, good):
+                message = f"[services.{name}]: it depends on itself: {' → '.join(circle)}."
+                found.append(Mistake(message, path))
+    wrong = {mistake.path[1] for mistake in found if len(mistake.path) > 1}
+    return {name: table for name, table in good.items() if name not in wrong}, found
+
+
+def _circle(start: str, through: str, tables: dict[str, ServiceTable]) -> list[str]:
+    """The way from a service by one that it depends on back to itself; [] where there is none."""
+    ways = [[start, through]]
+    seen = {through}
+    while ways:
+        way = ways.pop()
+        if way[-1] == start:
+            return way
+        following = tables[way[-1]].depends_on if way[-1] in tables else []
+        for each in following:
+            if each == start or each not in seen:
+                seen.add(each)
+                ways.append([*way, each])
+    return []
 
 
 def _tables(
@@ -190,6 +246,62 @@ def _check_language(name: str, language: LanguageTable) -> Iterator[Mistake]:
         if not end or "/" in end:
             message = f"extensions: {end[:KEY_SHOWN]!r} is not the end of a name such as .zig."
             yield Mistake(message, ("extensions", index))
+
+
+def _check_service(name: str, service: ServiceTable) -> Iterator[Mistake]:
+    if not SERVICE_NAME.fullmatch(name) or name in ("localhost", "workspace"):
+        yield Mistake(
+            "A name is a host's: up to 30 of a-z, 0-9 and -, a letter first, and not localhost or "
+            "workspace."
+        )
+    if not _IMAGE.fullmatch(service.image):
+        message = "image is not the name of an image such as postgres:17."
+        yield Mistake(message, ("image",))
+    for variable in service.env:
+        if not _VARIABLE.fullmatch(variable):
+            message = f"env: {variable[:KEY_SHOWN]!r} is not the name of a variable."
+            yield Mistake(message, ("env", variable))
+    yield from _check_texts("env", list(service.env.values()))
+    yield from _check_texts("depends_on", service.depends_on)
+    yield from _check_texts("ports", [str(port) for port in service.ports])
+    if service.command:
+        yield from _check_command(service.command)
+    if isinstance(service.command, str):
+        try:
+            shlex.split(service.command)
+        except ValueError as error:
+            yield Mistake(f"command is not a command line: {error}.", ("command",))
+    if service.volume and not _FOLDER.fullmatch(service.volume):
+        message = "volume is an absolute path of plain names, such as /var/lib/data."
+        yield Mistake(message, ("volume",))
+    if service.health is not None:
+        for mistake in _check_command(service.health.command):
+            yield msgspec.structs.replace(mistake, path=("health", "command"))
+        if not 1 <= service.health.interval <= 3600:
+            yield Mistake("interval is 1 to 3600 seconds.", ("health", "interval"))
+        if not 1 <= service.health.retries <= 100:
+            yield Mistake("retries is a number from 1 to 100.", ("health", "retries"))
+    for index, port in enumerate(service.ports):
+        if not 1 <= port <= 65535:
+            yield Mistake("ports: a port is a number from 1 to 65535.", ("ports", index))
+    if service.resources is not None:
+        yield from _check_resources(service.resources)
+
+
+def _check_resources(resources: Resources) -> Iterator[Mistake]:
+    if resources.cpus is not None and not 0.01 <= resources.cpus <= 1024:
+        yield Mistake("cpus is a number from 0.01 to 1024.", ("resources", "cpus"))
+    if resources.memory is not None and bytes_of(resources.memory) < LEAST_MEMORY:
+        message = "memory is 6m or more, a number with k, m or g behind it."
+        yield Mistake(message, ("resources", "memory"))
+    if resources.processes is not None and not 1 <= resources.processes <= 1_000_000:
+        yield Mistake("processes is a number from 1 to 1000000.", ("resources", "processes"))
+
+
+def bytes_of(memory: str) -> int:
+    """How many bytes `512m` are; 0: it is no amount of memory."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8})([kmg]?)", memory.lower())
+    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2]] if found else 0
 
 
 def _check_command(command: str | list[str]) -> Iterator[Mistake]:

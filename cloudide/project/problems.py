@@ -19,8 +19,10 @@ class Mistake(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with a file, and what to do about it. `line` counts from 1; 0: unknown."""
+    """What is wrong with a file, and what to do about it. `line` and `column`
+    (of code points) count from 1; 0: unknown."""
 
     file: str
     message: str
     line: int = 0
+    column: int = 0

@@ -84,6 +84,66 @@ class LanguageTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
 
 
+class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`resources` of a service: less than what the server allows."""
+
+    cpus: Annotated[float | None, Meta(description="CPUs, such as `0.5`.")] = None
+    memory: Annotated[str | None, Meta(description="Memory, such as `512m` or `2g`.")] = None
+    processes: Annotated[int | None, Meta(description="Processes and threads.")] = None
+
+
+class Health(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`health` of a service."""
+
+    command: Annotated[
+        list[str] | str,
+        Meta(
+            description="What is run in the service's container to see whether it works: a line "
+            "for its shell, or a list of program and arguments. Exit code 0 says that it does."
+        ),
+    ]
+    interval: Annotated[float, Meta(description="Seconds from one check to the next.")] = 5
+    retries: Annotated[int, Meta(description="Failures in a row that make it unhealthy.")] = 5
+
+
+class ServiceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[services.NAME]`."""
+
+    image: Annotated[
+        str,
+        Meta(description="The image that it runs, such as `postgres:17`, or one of this server's."),
+    ]
+    command: Annotated[
+        list[str] | str,
+        Meta(description="What it runs instead of what its image says; a line is split in words."),
+    ] = ""
+    env: Annotated[
+        dict[str, str],
+        Meta(description="Environment variables. Everybody in the workspace can read them."),
+    ] = {}
+    ports: Annotated[
+        list[int],
+        Meta(description="The ports it listens on, for whoever reads this: all are reachable."),
+    ] = []
+    volume: Annotated[
+        str,
+        Meta(
+            description="A folder in its container that is kept for as long as the workspace is, "
+            "such as `/var/lib/postgresql/data`."
+        ),
+    ] = ""
+    health: Annotated[
+        Health | None,
+        Meta(description="How to see whether it works; those that depend on it wait until then."),
+    ] = None
+    depends_on: Annotated[
+        list[str], Meta(description="Services that are started, and healthy, before it.")
+    ] = []
+    resources: Annotated[
+        Resources | None, Meta(description="The most it may use; default: as a workspace.")
+    ] = None
+
+
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -94,4 +154,11 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     languages: Annotated[
         dict[str, LanguageTable],
         Meta(description="Language servers, by language: `[languages.NAME]`."),
+    ] = {}
+    services: Annotated[
+        dict[str, ServiceTable],
+        Meta(
+            description="What runs beside the workspace, each a table `[services.NAME]`: a "
+            "container that programs here reach by that name."
+        ),
     ] = {}

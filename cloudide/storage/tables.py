@@ -156,6 +156,14 @@ workspaces = Table(
     Column("announced", String, nullable=False, default="", server_default=""),
 )
 
+# What each workspace is to have beside it (`workspaces.service_store.Applied`, JSON).
+workspace_services = Table(
+    "workspace_services",
+    metadata,
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
+    Column("applied", Text, nullable=False),
+)
+
 # How many workspaces of an image are kept ready; without a team: for everybody.
 pools = Table(
     "pools",

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 from cloudide.channel import Channel, Frame
 from cloudide.errors import CloudIDEError, InvalidInput
 from cloudide.identity.permissions import Action, Grant
-from cloudide.web import people, ports
+from cloudide.web import people, ports, workspace_services
 from cloudide.web.access import Caller, InWorkspace, admit_live, grant_for
 from cloudide.web.attendance import Attendant
 from cloudide.web.openapi import describe
@@ -133,6 +133,8 @@ class _Page:
         stops_at = provided.activity.warning(workspace)
         self._send({"type": "activity", "workspace": workspace, "stops_at": stops_at})
         self._send({"type": "ports", "workspace": workspace, **ports.message(provided, workspace)})
+        beside = workspace_services.message(provided, workspace)
+        self._send({"type": "services", "workspace": workspace, **beside})
         for question in provided.git.asking.pending(workspace, self._caller.user.id):
             body = {"question": msgspec.to_builtins(question), "asked": True}
             self._send({"type": "git_question", "workspace": workspace, **body})
@@ -201,7 +203,7 @@ class _Ending:
 
 @describe(tag="workspaces", gives="text/event-stream", HTTP_200=None)
 async def stream(request: Request) -> Response:
-    """Server-sent events of one workspace: `state`, `progress` and `log`."""
+    """Server-sent events of one workspace: `state`, `progress`, `log` and `services`."""
     grant: Grant = request.state.grant
     provided = services(request)
     watcher = provided.feed.watch()
@@ -242,7 +244,7 @@ async def stream(request: Request) -> Response:
                     elif event.type == "gone":
                         yield _sse("gone", event.body)
                         return
-                    elif event.type in ("progress", "log"):
+                    elif event.type in ("progress", "log", "services"):
                         yield _sse(event.type, event.body)
             finally:
                 waiting.cancel()

@@ -45,6 +45,7 @@ from cloudide.web import (
     terminals,
     users,
     webhooks,
+    workspace_services,
     workspaces,
 )
 from cloudide.web.access import (
@@ -267,6 +268,16 @@ ENDPOINTS = [
         "language.restart",
     ),
     Endpoint("POST", f"{WORKSPACE}/edits/{{edit}}/undo", WRITE, languages.undo),
+    Endpoint("GET", f"{WORKSPACE}/services", READ, workspace_services.show_all),
+    Endpoint("POST", f"{WORKSPACE}/services", EXECUTE, workspace_services.apply, "service.apply"),
+    Endpoint("GET", f"{WORKSPACE}/services/{{service}}/log", READ, workspace_services.show_log),
+    Endpoint(
+        "POST",
+        f"{WORKSPACE}/services/{{service}}/restart",
+        EXECUTE,
+        workspace_services.restart,
+        "service.restart",
+    ),
     Endpoint("GET", f"{WORKSPACE}/ports", READ, ports.show_all),
     Endpoint("PATCH", f"{WORKSPACE}/ports/{{port}}", EXECUTE, ports.change, "port.share"),
     Endpoint("POST", f"{WORKSPACE}/ports/{{port}}/ticket", READ, ports.ticket),

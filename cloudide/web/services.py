@@ -41,6 +41,7 @@ from cloudide.web.live import LiveSockets
 from cloudide.workspaces.activity import Activity
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.runtime import Runtime
+from cloudide.workspaces.services import Services as WorkspaceServices
 from cloudide.workspaces.store import Store
 from cloudide.workspaces.supervisor import Supervisor
 
@@ -59,6 +60,7 @@ class Services:
     teams: Teams
     store: Store
     supervisor: Supervisor
+    beside: WorkspaceServices
     activity: Activity
     runtime: Runtime
     images: StockImages

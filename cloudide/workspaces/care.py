@@ -35,6 +35,7 @@ from cloudide.workspaces.lifecycle import (
     state_of,
 )
 from cloudide.workspaces.runtime import Observed, Runtime
+from cloudide.workspaces.services import Services
 from cloudide.workspaces.store import Store, Workspace
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class Means:
     containers: Containers
     agents: Agents
     images: Images
+    services: Services
     feed: Feed
     settings: Settings
     before_stop: Callable[[str], Awaitable[None]] = _nothing
@@ -99,6 +101,7 @@ class Care:
         self._starts: deque[float] = deque(maxlen=CRASH_STARTS)
         self._waiting_since = 0.0
         self._deleted = False
+        self._container = ""
 
     def wake(self) -> None:
         """Look at it now: something has happened that it may be about."""
@@ -178,6 +181,9 @@ class Care:
                 )
             elif state is State.RUNNING:
                 error = ""
+                self._means.services.started(self.id, self._container)
+            elif state is State.STOPPED:
+                self._means.services.stopping(self.id)
             self._show(state, error)
             await self._announce()
             return RECHECK_SECONDS
@@ -198,6 +204,7 @@ class Care:
     async def _situation(self) -> Situation:
         workspace = self.workspace
         observed = await self._means.runtime.inspect(self.id)
+        self._container = observed.container_id if observed else ""
         container = container_of(observed)
         return Situation(
             desired=workspace.desired,
@@ -236,8 +243,10 @@ class Care:
                 await self._initialize()
             case Step.STOP:
                 await self._means.before_stop(self.id)
+                self._means.services.stopping(self.id)
                 await self._means.runtime.stop(self.id, self._means.settings.stop_timeout)
             case Step.REMOVE:
+                self._means.services.stopping(self.id)
                 await self._means.runtime.remove(self.id)
             case Step.DESTROY:
                 await self._destroy()
@@ -291,6 +300,7 @@ class Care:
         self._means.after_first_start(self.workspace)
 
     async def _destroy(self) -> None:
+        await self._means.services.forget(self.id)
         await self._means.runtime.destroy(self.id)
         await self._means.agents.forget(self.id)
         await self._means.after_delete(self.id)

@@ -18,9 +18,16 @@ import structlog
 
 from cloudide.errors import CloudIDEError, Conflict, EngineUnavailable, NotFound
 from cloudide.workspaces import firewall
+from cloudide.workspaces.docker_services import DockerServices
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.events import follow
-from cloudide.workspaces.foreign import furnish
+from cloudide.workspaces.foreign import (
+    DEFAULT_OWNER,
+    HOME,
+    OWNER_LABEL,
+    furnish,
+    parse_owner,
+)
 from cloudide.workspaces.networks import Networks
 from cloudide.workspaces.runtime import ContainerSpec, EngineInfo, Observed, RuntimeEvent
 
@@ -32,7 +39,6 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 WORKSPACE = "/workspace"
-HOME = "/home/dev"
 LINK = "/run/cloudide"
 BUNDLE = "/opt/cloudide"
 CA_BUNDLE = "/etc/cloudide/ca.pem"
@@ -44,8 +50,6 @@ CA_VARIABLES = (
     "GIT_SSL_CAINFO",
     "CURL_CA_BUNDLE",
 )
-OWNER_LABEL = "cloudide.owner"
-DEFAULT_OWNER = (1000, 1000)
 
 # No shell, no environment: see images/agent/Dockerfile.
 AGENT_COMMAND = [
@@ -71,6 +75,7 @@ class DockerRuntime:
         self._engine = engine
         self._instance = instance
         self._networks = Networks(network_pool)
+        self.services = DockerServices(engine, instance)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -142,8 +147,8 @@ class DockerRuntime:
         return [observed for observed in found if observed]
 
     async def events(self) -> AsyncGenerator[RuntimeEvent]:
-        labels = [f"{name}={value}" for name, value in self._labels().items()]
-        async with aclosing(follow(self._engine, labels)) as stream:
+        label = f"cloudide.instance={self._instance}"
+        async with aclosing(follow(self._engine, [label])) as stream:
             async for event in stream:
                 yield event
 
@@ -234,6 +239,7 @@ class DockerRuntime:
     async def _destroy(self, workspace_id: str) -> None:
         name = self._name(workspace_id)
         await self._remove(workspace_id)
+        await self.services.destroy(workspace_id)
 
         def forget(remove: Callable[[APIClient], object]) -> Coroutine[Any, Any, None]:
             return self._engine.call(lambda client: _ignoring_missing(remove, client))
@@ -271,7 +277,7 @@ class DockerRuntime:
     ) -> str:
         config = image.get("Config") or {}
         label = (config.get("Labels") or {}).get(OWNER_LABEL, "")
-        owner = _parse_owner(label) or DEFAULT_OWNER
+        owner = parse_owner(label) or DEFAULT_OWNER
         name = self._name(spec.workspace_id)
         container = client.create_container_from_config(
             _container_config(
@@ -358,14 +364,6 @@ def _expect_volume(client: APIClient, name: str) -> None:
     """The engine would silently make an empty volume instead of a missing one."""
     if _none_if_missing(lambda: client.inspect_volume(name)) is None:
         raise NotFound(f"The agent's volume {name} is not on the container engine.")
-
-
-def _parse_owner(label: str) -> tuple[int, int] | None:
-    """`uid:gid`, both above 0: an image cannot ask to be root."""
-    uid, _, gid = label.partition(":")
-    if uid.isdigit() and gid.isdigit() and int(uid) and int(gid):
-        return int(uid), int(gid)
-    return None
 
 
 def _observed(container: dict[str, Any]) -> Observed:

@@ -83,7 +83,9 @@ class _Reader(threading.Thread):
                 return
             self._deliver(RuntimeEvent(action="resync"))
             for event in stream:
-                self._deliver(_event(event))
+                # What is not a workspace's has other listeners.
+                if "cloudide.workspace" in event["Actor"]["Attributes"]:
+                    self._deliver(_event(event))
         finally:
             with self._lock:
                 if self._stream is not None:
@@ -96,8 +98,9 @@ def _event(event: dict[str, Any]) -> RuntimeEvent:
     attributes = event["Actor"]["Attributes"]
     exit_code = attributes.get("exitCode")
     return RuntimeEvent(
-        action=event["Action"],
+        action=event["Action"].partition(":")[0],  # "health_status: healthy"
         workspace_id=attributes["cloudide.workspace"],
+        service=attributes.get("cloudide.service", ""),
         generation=int(attributes.get("cloudide.generation", 0)),
         exit_code=int(exit_code) if exit_code else None,
     )

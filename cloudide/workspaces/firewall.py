@@ -62,6 +62,9 @@ def _apply(tool: str) -> None:
         f"-A {INPUT_CHAIN} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
         f"-A {INPUT_CHAIN} -j DROP",
         f"-A {FORWARD_CHAIN} -o {BRIDGES} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN",
+        # What stays on one bridge is between a workspace and its own services. (Kernels that do
+        # not show such packets to iptables let them pass anyway.)
+        f"-A {FORWARD_CHAIN} -m physdev --physdev-is-bridged -j RETURN",
         f"-A {FORWARD_CHAIN} -o {BRIDGES} -j DROP",
         f"-A {FORWARD_CHAIN} -d {LINK_LOCAL[tool]} -j DROP",
         "COMMIT",

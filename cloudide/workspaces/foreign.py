@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from docker.api.client import APIClient
 
+HOME = "/home/dev"
+OWNER_LABEL = "cloudide.owner"
+DEFAULT_OWNER = (1000, 1000)
 PASSWD_LIMIT = 1024 * 1024  # bytes; a larger file is not one to be edited here
+
+
+def parse_owner(label: str) -> tuple[int, int] | None:
+    """`uid:gid`, both above 0: an image cannot ask to be root."""
+    uid, _, gid = label.partition(":")
+    if uid.isdigit() and gid.isdigit() and int(uid) and int(gid):
+        return int(uid), int(gid)
+    return None
 
 
 def furnish(

@@ -54,7 +54,8 @@ class Networks:
                     driver="bridge",
                     options={
                         "com.docker.network.bridge.name": bridge_name(name),
-                        "com.docker.network.bridge.enable_icc": "false",
+                        # Between a workspace and its own services; no other is on it.
+                        "com.docker.network.bridge.enable_icc": "true",
                     },
                     ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
                     check_duplicate=True,

@@ -21,8 +21,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from cloudide.project.schema import Health
+
 Status = Literal["created", "running", "paused", "restarting", "exited", "dead"]
-Action = Literal["start", "die", "oom", "pause", "unpause", "destroy", "resync"]
+Action = Literal["start", "die", "oom", "pause", "unpause", "destroy", "health_status", "resync"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,12 +71,45 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
 
 
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decides how the container of a service beside a workspace looks.
+
+    Attributes:
+        version: a digest of all this; a container of another one has to be replaced.
+        command: instead of the image's own, if there is one.
+        volume: a folder that is kept for as long as the workspace is; "": none.
+    """
+
+    workspace_id: str
+    service: str
+    version: str
+    image: str
+    command: list[str] | None
+    environment: dict[str, str]
+    volume: str
+    health: Health | None
+    limits: Limits
+
+
+class ObservedService(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine says of a service's container. `health`: "" without a check, else starting,
+    healthy or unhealthy."""
+
+    service: str
+    version: str
+    running: bool
+    health: str
+    exit_code: int
+    oom_killed: bool
+
+
 class RuntimeEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened to a container. `resync`, without a workspace: events may have been
-    missed, so look at everything again."""
+    missed, so look at everything again. `service`: it is one of the workspace's services."""
 
     action: Action
     workspace_id: str = ""
+    service: str = ""
     generation: int = 0
     exit_code: int | None = None
 
@@ -88,6 +123,31 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     memory: int
     warnings: list[str] = []
+
+
+class ServiceRuntime(Protocol):
+    """The engine operations for services, under the rules of `Runtime`. Volumes outlive containers
+    and go with the workspace (`Runtime.destroy`)."""
+
+    async def list(self, workspace_id: str) -> list[ObservedService]:
+        """The services of a workspace that have a container."""
+        ...
+
+    async def start(self, spec: ServiceSpec) -> None:
+        """Start its container, made first where there is none; one that runs already is fine.
+
+        Raises:
+            NotFound: the engine has no such image, or the workspace has no network.
+        """
+        ...
+
+    async def remove(self, workspace_id: str, service: str, timeout: float) -> None:
+        """Stop it, killed after `timeout` seconds, and remove it; fine when it is not there."""
+        ...
+
+    async def log(self, workspace_id: str, service: str) -> str:
+        """The end of what it printed. Raises: NotFound: it has no container."""
+        ...
 
 
 class Runtime(Protocol):

@@ -29,6 +29,7 @@ from cloudide.workspaces.lifecycle import Desired, State
 from cloudide.workspaces.pool_store import PoolStore
 from cloudide.workspaces.pools import Pools
 from cloudide.workspaces.runtime import Runtime
+from cloudide.workspaces.services import Services
 from cloudide.workspaces.store import Store, Workspace
 
 _log = structlog.get_logger(__name__)
@@ -46,11 +47,12 @@ class Supervisor(Listener):
         runtime: Runtime,
         agents: Agents,
         images: Images,
+        services: Services,
+        containers: Containers,
         feed: Feed,
         settings: Settings,
     ) -> None:
-        containers = Containers(runtime, images, agents, settings)
-        self.means = Means(store, runtime, containers, agents, images, feed, settings)
+        self.means = Means(store, runtime, containers, agents, images, services, feed, settings)
         self._store = store
         self._agents = agents
         self._images = images
@@ -214,6 +216,9 @@ class Supervisor(Listener):
             if event.action == "oom":
                 line = {"line": "The workspace ran out of memory."}
                 self._feed.publish("log", event.workspace_id, line)
+            if event.service:
+                self.means.services.wake(event.workspace_id)
+                continue
             if event.workspace_id:
                 self._wake(event.workspace_id)
                 continue
@@ -225,6 +230,7 @@ class Supervisor(Listener):
             for id in self._kept:
                 self._wake(id)
             self.pools.recheck()
+            self.means.services.wake_all()
 
     def _wake(self, id: str) -> None:
         if kept := self._kept.get(id):

@@ -144,6 +144,7 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{run}": run["id"],
         "{language}": "cloudide",
         "{server}": "cloudide",
+        "{service}": "missing",
         "{edit}": "missing",
         "{port}": "3000",
         "{user}": "somebody",

@@ -80,6 +80,7 @@ class Document:
                 mistakes += configuration.unknown_keys(value)
                 mistakes += configuration.tasks(value)[1]
                 mistakes += configuration.languages(value)[1]
+                mistakes += configuration.services(value)[1]
             return value, toml.places(text), mistakes
         if len(self.text) > devcontainer.FILE_LIMIT:
             limit = devcontainer.FILE_LIMIT // 1024
