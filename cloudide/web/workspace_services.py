@@ -40,7 +40,7 @@ async def restart(request: Request) -> Response:
     """Begin one anew; its volume stays as it is."""
     grant: Grant = request.state.grant
     name = request.path_params["service"]
-    return json_response(await services(request).beside.restart(grant.workspace, name))
+    return json_response(services(request).beside.restart(grant.workspace, name))
 
 
 @describe(tag="services", HTTP_200=ServiceLog)

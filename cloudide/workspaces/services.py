@@ -88,6 +88,7 @@ class _Kept:
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self.observed: dict[str, ObservedService] = {}
+        self.anew: set[str] = set()  # services that somebody asked to be restarted
         self.starts: dict[str, deque[float]] = {}
         self.errors: dict[str, str] = {}
         self.told: ServicesView | None = None
@@ -194,12 +195,12 @@ class Services(Listener):
         await self._apply(kept, kept.applied.container)
         return self.view(id)
 
-    async def restart(self, id: str, service: str) -> ServicesView:
+    def restart(self, id: str, service: str) -> ServicesView:
         """Begin one anew, with its volume as it is. Raises: NotFound: there is no such service."""
         kept = self._expect(id, service)
         kept.starts.pop(service, None)
         kept.errors.pop(service, None)
-        await self._runtime.remove(id, service, self._settings.stop_timeout)
+        kept.anew.add(service)
         kept.wake.set()
         return self.view(id)
 
@@ -294,8 +295,19 @@ class Services(Listener):
         for name, observed in kept.observed.items():
             table = wanted.get(name)
             right = table is not None and observed.version == self._version(kept, name, table)
+            right = right and name not in kept.anew
             if right and (observed.running or self._crashed(kept, name, observed)):
                 continue
+            _log.info(
+                "service.removed",
+                workspace=kept.id,
+                service=name,
+                wanted=table is not None,
+                outdated=not right,
+                exit_code=None if observed.running else observed.exit_code,
+                oom_killed=observed.oom_killed,
+            )
+            kept.anew.discard(name)
             await self._runtime.remove(kept.id, name, self._settings.stop_timeout)
             return 0.0
         for name, table in wanted.items():

@@ -24,7 +24,7 @@ env = {{ GREETING = "hello" }}
 ports = [8000]
 volume = "/data"
 health = {{ command = ["python3", "-c", "import socket; socket.create_connection(('web', 8000))"], interval = 1 }}
-resources = {{ memory = "64m" }}
+resources = {{ memory = "96m" }}
 
 [services.after]
 image = "python"
@@ -107,7 +107,7 @@ async def test_they_run_beside_the_workspace_once_somebody_asks(
     host = found["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert host["Memory"] == host["MemorySwap"] == 64 << 20
+    assert host["Memory"] == host["MemorySwap"] == 96 << 20
     assert found["Config"]["User"] == "1000:1000"
     assert [mount["Destination"] for mount in found["Mounts"]] == ["/data"]
     assert not host["Privileged"]
@@ -127,6 +127,7 @@ async def test_what_is_written_to_its_volume_outlives_its_container(
     assert await engine.call(write) == 0
     former = await engine.call(lambda client: client.inspect_container(name)["Id"])
     await own.api.post(f"/api/v1/workspaces/{workspace}/services/web/restart")
+    await told(own, workspace, lambda view: view["services"][0]["state"] != "healthy")
     await until(own, workspace, web="healthy", after="running")
 
     def read(client: Any) -> str:

@@ -487,6 +487,24 @@ export interface FilesEvent {
   overflow: boolean;
 }
 
+/* ── /api/v1/workspaces/{id}/services ────────────────────────────────────────────────────────── */
+
+export interface ServiceInfo {
+  name: string;
+  image: string;
+  state: 'waiting' | 'starting' | 'running' | 'healthy' | 'unhealthy' | 'failed' | 'stopped';
+  ports: number[];
+  depends_on: string[];
+  error: string;
+}
+
+export interface ServiceList {
+  services: ServiceInfo[];
+  problems: { file: string; message: string; line: number; column: number }[];
+  /** cloudide.toml says something else now than what runs. */
+  outdated: boolean;
+}
+
 export type LiveEvent =
   | { type: 'workspaces'; workspaces: Workspace[] }
   | { type: 'workspace'; workspace: Workspace }
@@ -497,6 +515,7 @@ export type LiveEvent =
   | FilesEvent
   | { type: 'terminals'; workspace: string; terminals: TerminalInfo[] }
   | { type: 'ports'; workspace: string; ports: PortInfo[] }
+  | ({ type: 'services'; workspace: string } & ServiceList)
   | { type: 'languages'; workspace: string }
   | { type: 'tasks'; workspace: string; runs: TaskRun[] }
   | { type: 'notice'; workspace: string; message: string }

@@ -11,6 +11,7 @@ import {
   type Workspace,
 } from '../protocol';
 import { Ports } from '../ports/ports.svelte';
+import { Services } from '../services/services.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
 import { Tasks } from '../tasks/tasks.svelte';
@@ -34,6 +35,7 @@ export class OpenWorkspace {
   readonly terminals: Terminals;
   readonly tasks: Tasks;
   readonly ports: Ports;
+  readonly services: Services;
   readonly languages: Languages;
   /** When it stops because nobody uses it, once that is near. */
   stopsAt = $state<string | null>(null);
@@ -49,6 +51,7 @@ export class OpenWorkspace {
     this.terminals = new Terminals(id);
     this.tasks = new Tasks(id);
     this.ports = new Ports(id);
+    this.services = new Services(id);
     this.languages = new Languages(id, this.documents);
   }
 
@@ -129,6 +132,9 @@ export class OpenWorkspace {
         return;
       case 'ports':
         if (event.workspace === this.id) this.#takePorts(event.ports);
+        return;
+      case 'services':
+        if (event.workspace === this.id) this.services.take(event);
         return;
       case 'languages':
         if (event.workspace === this.id && this.running) void this.languages.load();
