@@ -74,17 +74,19 @@ class Networks:
         raise EngineUnavailable("No free network could be found for the workspace; try again.")
 
     def _choose(self, client: APIClient) -> ipaddress.IPv4Network:
-        used = [
-            ipaddress.ip_network(config["Subnet"])
-            for network in client.networks()
-            for config in (network.get("IPAM") or {}).get("Config") or []
-            if config.get("Subnet")
-        ]
-        taken = [net for net in used if isinstance(net, ipaddress.IPv4Network)]
-        taken = [net for net in taken if net.overlaps(self._pool)]
-        exact = {net for net in taken if net.prefixlen == PREFIX_LENGTH}
-        others = [net for net in taken if net.prefixlen != PREFIX_LENGTH]
         with self._lock:
+            # Looking and choosing are one step: what another thread makes meanwhile is promised
+            # until this has chosen.
+            used = [
+                ipaddress.ip_network(config["Subnet"])
+                for network in client.networks()
+                for config in (network.get("IPAM") or {}).get("Config") or []
+                if config.get("Subnet")
+            ]
+            taken = [net for net in used if isinstance(net, ipaddress.IPv4Network)]
+            taken = [net for net in taken if net.overlaps(self._pool)]
+            exact = {net for net in taken if net.prefixlen == PREFIX_LENGTH}
+            others = [net for net in taken if net.prefixlen != PREFIX_LENGTH]
             for subnet in self._pool.subnets(new_prefix=PREFIX_LENGTH):
                 if subnet in exact or subnet in self._promised:
                     continue
