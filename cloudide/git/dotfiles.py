@@ -1,12 +1,14 @@
 """Dotfiles of a person: cloned into the home of a workspace that they own, when it first starts.
 
 The repository is fetched with the owner's own credentials, if it takes any; what it then runs has
-nobody's: the endpoint is closed by then. A failure is told to the owner and changes nothing else.
+nobody's: the endpoint is closed by then. What both printed, and why it failed, is in the home for
+whoever looks later; a failure is told to the owner at once and changes nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -18,7 +20,8 @@ from cloudide.git.profiles import Profiles
 from cloudide.git.program import run_program
 from cloudide.identity.permissions import Person
 
-FOLDER = ".dotfiles"  # in the home
+FOLDER, LOG = ".dotfiles", ".dotfiles.log"  # in the home
+LOG_LINES, LOG_LIMIT = 1000, 64 * 1024  # characters; the last ones
 TIMEOUT = 300.0  # seconds for each of the two steps
 _CLONE = f'exec git clone --quiet --depth=1 -- "$1" "$HOME/{FOLDER}"'
 # As others do who have dotfiles applied: a script of a usual name, or else links in the home.
@@ -34,6 +37,8 @@ for file in .[!.]*; do
     ln -sfn "$HOME/{FOLDER}/$file" "$HOME/$file" || exit 1
 done
 """
+
+_KEEP = f'cd && printf %s "$1" > {LOG}~ && mv {LOG}~ {LOG}'
 
 _log = structlog.get_logger(__name__)
 
@@ -68,21 +73,25 @@ class Dotfiles:
         task.add_done_callback(self._running.discard)
 
     async def _apply(self, workspace: str, owner: Person) -> None:
+        said: deque[str] = deque(maxlen=LOG_LINES)
         try:
             url = (await self._profiles.get(owner.id)).dotfiles
             if not url:
                 return
             agent = self._agents.agent(workspace)
-            async with self._errands.cloning(workspace, owner, url) as environment:
-                clone = ["sh", "-c", _CLONE, "dotfiles", url]
-                await run_program(agent, clone, "", environment, _nothing, TIMEOUT)
-            await run_program(agent, ["sh", "-c", _INSTALL], "", {}, _nothing, TIMEOUT)
-        except CloudIDEError as error:
-            _log.info("git.dotfiles_failed", workspace=workspace)
-            self.on_failure(workspace, owner, f"Your dotfiles were not set up. {error.message}")
+            try:
+                async with self._errands.cloning(workspace, owner, url) as environment:
+                    clone = ["sh", "-c", _CLONE, "dotfiles", url]
+                    await run_program(agent, clone, "", environment, said.append, TIMEOUT)
+                await run_program(agent, ["sh", "-c", _INSTALL], "", {}, said.append, TIMEOUT)
+            except CloudIDEError as error:
+                _log.info("git.dotfiles_failed", workspace=workspace)
+                message = f"Your dotfiles were not set up. {error.message}"
+                said.append(message)
+                self.on_failure(workspace, owner, f"{message} See ~/{LOG}.")
+            log = "".join(f"{line}\n" for line in said)[-LOG_LIMIT:]
+            await agent.execute(["sh", "-c", _KEEP, "log", log])
+        except CloudIDEError as error:  # it was stopped meanwhile
+            _log.info("git.dotfiles_cut_off", workspace=workspace, error=error.message)
         except Exception:
             _log.exception("git.dotfiles_failed", workspace=workspace)
-
-
-def _nothing(_: str) -> None:
-    return None

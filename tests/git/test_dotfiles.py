@@ -9,7 +9,7 @@ from typing import Any
 from git_host import GitHost, credential_for
 from server import Api
 
-INSTALL = 'env > "$HOME/seen"; cp rc "$HOME/.rc"\n'
+INSTALL = 'echo installing; env > "$HOME/seen"; cp rc "$HOME/.rc"\n'
 
 
 async def until_there(api: Api, workspace: str, path: str) -> str:
@@ -19,8 +19,8 @@ async def until_there(api: Api, workspace: str, path: str) -> str:
     return output
 
 
-async def notice(api: Api, body: dict[str, Any]) -> str:
-    """Make a workspace; returns what its owner is told."""
+async def notice(api: Api, body: dict[str, Any]) -> tuple[str, str]:
+    """Make a workspace; returns it, and what its owner is told."""
     async with asyncio.timeout(60), api.socket("/api/v1/events") as socket:
         workspace = (await api.post("/api/v1/workspaces", json=body))["id"]
         await socket.send(json.dumps({"type": "watch", "workspace": workspace}))
@@ -28,7 +28,7 @@ async def notice(api: Api, body: dict[str, Any]) -> str:
             message = json.loads(await socket.recv())
             if message["type"] == "notice":
                 assert message["workspace"] == workspace
-                return message["message"]
+                return workspace, message["message"]
 
 
 async def test_dotfiles_of_the_owner(ada: Api, host: GitHost) -> None:
@@ -41,9 +41,12 @@ async def test_dotfiles_of_the_owner(ada: Api, host: GitHost) -> None:
         seen = await until_there(ada, workspace, "seen")
         assert token not in seen
         assert "127.0.0.1" not in seen
+        assert await until_there(ada, workspace, ".dotfiles.log") == "installing\r\n"
         await ada.put("/api/v1/git-profile", json={"email": "", "dotfiles": f"{url}-not-there"})
-        said = await notice(ada, {"name": "undotted", "image": "base"})
+        workspace, said = await notice(ada, {"name": "undotted", "image": "base"})
         assert said.startswith("Your dotfiles were not set up. ")
         assert "has no repository" in said
+        # Who was not there finds it later.
+        assert "has no repository" in await until_there(ada, workspace, ".dotfiles.log")
     finally:
         await ada.put("/api/v1/git-profile", json={"email": "", "dotfiles": ""})
