@@ -38,6 +38,7 @@ from cloudide.identity.outside.providers import Providers
 from cloudide.identity.permissions import Person
 from cloudide.identity.sealing import Sealing
 from cloudide.identity.teams import Teams
+from cloudide.images.images import Images
 from cloudide.images.service_images import ServiceImages
 from cloudide.images.stock import StockImages
 from cloudide.languages.languages import Languages
@@ -47,6 +48,7 @@ from cloudide.ports.sites import Sites
 from cloudide.ports.tunnels import Tunnels
 from cloudide.ports.visibility import Visibilities
 from cloudide.secrets.delivery import Delivery
+from cloudide.secrets.redaction import Redactor
 from cloudide.secrets.store import Secrets
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
@@ -89,11 +91,14 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     database = Database(settings.data_dir / "cloudide.sqlite")
     journal = Journal(settings.data_dir / "journal.sqlite")
     engine = Engine(settings.docker_host, settings.engine_threads)
-    runtime = DockerRuntime(
-        engine, instance=_instance(settings.data_dir), network_pool=settings.network_pool
-    )
+    instance = _instance(settings.data_dir)
+    runtime = DockerRuntime(engine, instance=instance, network_pool=settings.network_pool)
     ca_bundle = Path(settings.ca_bundle) if settings.ca_bundle else None
-    images = StockImages(engine, ca_bundle=ca_bundle)
+    sealing = Sealing.start(
+        settings.data_dir, file=settings.secrets_key_file, given=settings.secrets_key
+    )
+    stock = StockImages(engine, ca_bundle=ca_bundle)
+    images = Images.assemble(engine, stock, database, sealing, settings, instance, Redactor)
     accounts = Accounts(database, settings.admin_token, settings.session_days)
     providers = Providers(settings)
     agents = Agents(settings.data_dir / "run")
@@ -113,7 +118,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         ServiceStore(database),
         runtime.services,
         containers,
-        ServiceImages(engine, images, settings.service_images),
+        ServiceImages(engine, stock, settings.service_images),
         agents,
         feed,
         settings,
@@ -122,9 +127,6 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         store, pools, runtime, agents, images, beside, containers, feed, settings
     )
 
-    sealing = Sealing.start(
-        settings.data_dir, file=settings.secrets_key_file, given=settings.secrets_key
-    )
     addresses = Addresses(
         networks(settings.webhook_networks), loopback=settings.insecure_webhook_loopback
     )
@@ -168,6 +170,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         visibilities.forget(workspace)
         languages.forget(workspace)
         git.forget(workspace)
+        await images.forget_workspace(workspace)
         await rooms.forget(workspace)
 
     def owner_of(workspace: str) -> Person | None:
@@ -175,6 +178,13 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         return Person(view["owner"], view["owner_name"], "") if view["owner"] else None
 
     supervisor.means.after_delete = forget
+    supervisor.means.about_image = images.about
+
+    def tell_image(workspace: str) -> None:
+        if supervisor.exists(workspace):
+            feed.publish("workspace", workspace, supervisor.view(workspace))
+
+    images.on_change = tell_image
     terminals.on_change = lambda workspace: feed.publish(
         "terminals", workspace, {"terminals": terminals.list(workspace)}
     )
@@ -232,6 +242,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             "git_action", workspace, {"action": msgspec.to_builtins(view)}
         )
         await stack.enter_async_context(git)
+        await stack.enter_async_context(images)
         await stack.enter_async_context(beside)
         await stack.enter_async_context(supervisor)
         activity.on_stop = lambda workspace: audit.append(

@@ -177,6 +177,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     people_create: bool = _option(
         True, "true/false", "everybody but guests may create workspaces and teams"
     )
+    build_concurrency: int = _option(2, "builds", "image builds that run at one time")
+    builds_per_team: int = _option(1, "builds", "image builds of one team that run at one time")
+    build_queue: int = _option(20, "builds", "image builds of one team that may wait")
+    build_minutes: float = _option(60.0, "minutes", "time an image build may take")
+    build_memory: int = _option(4 * GIB, "bytes", "memory of a step of an image build")
+    build_disk: int = _option(20 * GIB, "bytes", "what a step of an image build may write")
+    build_disk_reserve: int = _option(
+        2 * GIB, "bytes", "space that image builds leave free on the engine's disk"
+    )
+    build_log: int = _option(4 * MIB, "bytes", "output of an image build that is kept")
+    build_cache_hours: float = _option(
+        24.0, "hours", "how long what only later builds may use is kept on the engine"
+    )
+    context_limit: int = _option(512 * MIB, "bytes", "largest build context, unpacked")
+    context_entries: int = _option(50_000, "entries", "files and folders in a build context")
+    image_references: str = _option(
+        "", "patterns", "existing images that teams may use, such as registry.example.org/ide/*"
+    )
+    image_bases: str = _option(
+        "*", "patterns", "images that teams may build on; ours are always allowed"
+    )
+    image_versions_kept: int = _option(
+        3, "versions", "newest versions of an image that are kept though nothing uses them"
+    )
     stop_timeout: int = _option(5, "seconds", "time a workspace has to stop by itself")
     start_timeout: float = _option(60.0, "seconds", "time a workspace has to start")
     idle_minutes: float = _option(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cloudide.cli import login
+from cloudide.cli.catalogue import build, image
 from cloudide.cli.credentials import session, token
 from cloudide.cli.files import file
 from cloudide.cli.owned import secret, webhook
@@ -16,7 +17,7 @@ from cloudide.cli.pools import pool
 from cloudide.cli.remotely import ProfileName, ServerUrl, Token
 from cloudide.cli.remotely import reporting as _run
 from cloudide.cli.teams import team
-from cloudide.cli.workspaces import image, port, workspace
+from cloudide.cli.workspaces import port, workspace
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +32,7 @@ cli.add_typer(file, name="file")
 cli.add_typer(port, name="port")
 cli.add_typer(image, name="image")
 cli.add_typer(pool, name="pool")
+cli.add_typer(build, name="build")
 cli.add_typer(user, name="user")
 cli.add_typer(team, name="team")
 cli.add_typer(invite, name="invite")

@@ -70,7 +70,7 @@ async def _serve(settings: Settings) -> None:
             services = app.state.services
             for warning in inotify.raise_limits():
                 _log.warning("inotify", detail=warning)
-            preparing = asyncio.create_task(_prepare(services.images))
+            preparing = asyncio.create_task(_prepare(services.images.stock))
             http = http_protocol(app.state.previews, settings.head_timeout)
             config = uvicorn.Config(
                 app,

@@ -1,4 +1,4 @@
-"""`cloudide workspace …`, `image …`, `port …`: what runs, from what, and what is seen of it."""
+"""`cloudide workspace …`, `port …`: what runs, and what is seen of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cloudide.cli.remote import Remote
 
 workspace = typer.Typer(no_args_is_help=True, help="Workspaces.")
-image = typer.Typer(no_args_is_help=True, help="The images that a server has.")
 port = typer.Typer(no_args_is_help=True, help="Ports of a workspace, and who sees them.")
 
 WORKSPACES = "/api/v1/workspaces"
@@ -94,6 +93,21 @@ def restart(remote: Remote, out: Output, workspace: WorkspaceName, wait: Wait = 
     _operate(remote, out, workspace, "restart", {"running"} if wait else set())
 
 
+@workspace.command("update")
+@remotely
+def update(
+    remote: Remote,
+    out: Output,
+    workspace: WorkspaceName,
+    restart: Annotated[bool, typer.Option(help="At once, not at the next start.")] = False,
+) -> None:
+    """Take the newest version of the image."""
+    id = remote.workspace(workspace)
+    remote.post(f"{WORKSPACES}/{id}/update", {"restart": restart})
+    when = "now" if restart else "at its next start"
+    out.said(f"{workspace} takes the newest version of its image {when}.", id=id)
+
+
 @workspace.command("delete")
 @remotely
 def delete(
@@ -109,13 +123,6 @@ def delete(
     with suppress(NotFound):  # which is what is waited for
         _until(remote, id, lambda found: False)
     out.said(f"{workspace} is deleted.", id=id)
-
-
-@image.command("list")
-@remotely
-def list_images(remote: Remote, out: Output) -> None:
-    """List the images, and whether each is built."""
-    out.rows(remote.get("/api/v1/images")["images"], "id", "ready", "title", "description")
 
 
 @port.command("list")

@@ -17,7 +17,7 @@ from cloudide.identity.permissions import TeamAction, TeamGrant, TeamRole
 from cloudide.identity.users import clean_name
 from cloudide.storage.database import Database
 from cloudide.storage.outbox import emit
-from cloudide.storage.tables import team_members, teams, users, workspaces
+from cloudide.storage.tables import image_definitions, team_members, teams, users, workspaces
 
 TEAMS_LIMIT = 50  # of one person
 MEMBERS_LIMIT = 1000  # of one team
@@ -134,7 +134,7 @@ class Teams:
             await _emit(db, "team.changed", team, **values)
 
     async def delete(self, team: str) -> None:
-        """Raises: Conflict: it still owns workspaces."""
+        """Raises: Conflict: it still owns workspaces or images."""
         async with self._database.begin() as db:
             count = await db.execute(
                 select(func.count()).select_from(workspaces).where(workspaces.c.team == team)
@@ -143,6 +143,15 @@ class Teams:
                 raise Conflict(
                     f"The team still owns {left} workspace{'s' if left > 1 else ''}. Delete them, "
                     "or give them to somebody, first."
+                )
+            images = await db.execute(
+                select(func.count())
+                .select_from(image_definitions)
+                .where(image_definitions.c.team == team)
+            )
+            if left := images.scalar_one():
+                raise Conflict(
+                    f"The team still has {left} image{'s' if left > 1 else ''}. Delete them first."
                 )
             await _emit(db, "team.deleted", team)
             await db.execute(delete(teams).where(teams.c.id == team))

@@ -10,7 +10,13 @@ from sqlalchemy import Column, Table, select, update
 from cloudide.identity.sealing import Sealing, key_of
 from cloudide.secrets.store import about_value, owner_of
 from cloudide.storage.database import Database
-from cloudide.storage.tables import git_credentials, secret_versions, secrets, webhooks
+from cloudide.storage.tables import (
+    git_credentials,
+    image_secrets,
+    secret_versions,
+    secrets,
+    webhooks,
+)
 
 About = Callable[[Mapping[Any, Any]], str]
 
@@ -73,4 +79,5 @@ _OTHERS: list[tuple[Table, str, About]] = [
     (webhooks, "secret", lambda row: f"webhook {row['id']}"),
     (webhooks, "previous", lambda row: f"webhook {row['id']}"),
     (git_credentials, "sealed", _about_git),
+    (image_secrets, "value", lambda row: f"image secret {row['image']} {row['name']}"),
 ]

@@ -50,6 +50,10 @@ TYPES: dict[str, str] = {
     "secret.version_added": "a secret has a new value",
     "secret.changed": "who may read a secret has changed",
     "secret.deleted": "a secret is gone",
+    "image.created": "somebody defined an image",
+    "image.deleted": "an image and its versions are gone",
+    "image.built": "a build of an image has ended; `state` says how",
+    "image.promoted": "another version of an image is in use, or given to a share of the new",
     "webhook.disabled": "a webhook failed for so long that it was switched off",
     "webhook.test": "somebody tried a webhook",
 }

@@ -412,3 +412,95 @@ idempotency_keys = Table(
     Column("answer", LargeBinary, nullable=True),
     Column("created_at", Float, nullable=False, index=True),
 )
+
+# Images that a team, or where `team` is null the site, defines. `source` is JSON (`images.
+# definitions.Source`), `context` the hash of an uploaded build context. `active`, `previous` and
+# `canary` are numbers of versions; `canary_percent` of new workspaces get the latter.
+image_definitions = Table(
+    "image_definitions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("team", ForeignKey("teams.id"), nullable=True, index=True),
+    Column("name", String, nullable=False),
+    Column("title", String, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("context", String, nullable=False),
+    Column("updates", String, nullable=False),
+    Column("active", Integer, nullable=True),
+    Column("previous", Integer, nullable=True),
+    Column("canary", Integer, nullable=True),
+    Column("canary_percent", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("revision", Integer, nullable=False),
+)
+
+# `inputs`: the hash of all that it is made from. `engine_id`: the image on the engine, by its
+# digest; "" before it is built, and after it was collected. `security` is JSON, null before a look.
+image_versions = Table(
+    "image_versions",
+    metadata,
+    Column("image", ForeignKey("image_definitions.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("inputs", String, nullable=False),
+    Column("made_from", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("engine_id", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("security", Text, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("built_at", Float, nullable=True),
+    Column("activated_at", Float, nullable=True),
+    Index("ix_image_versions_inputs", "image", "inputs", unique=True),
+)
+
+# `key`: what was asked for; two that are the same at one time are one. `steps` is JSON.
+image_builds = Table(
+    "image_builds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("image", ForeignKey("image_definitions.id", ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=True),
+    Column("state", String, nullable=False, index=True),
+    Column("key", String, nullable=False),
+    Column("fresh", String, nullable=False),
+    Column("reused", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("steps", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("started_at", Float, nullable=True),
+    Column("ended_at", Float, nullable=True),
+    Index("ix_image_builds_image", "image", "created_at"),
+)
+
+# What a build may use and nothing keeps; `value` is sealed (`identity.sealing`).
+image_secrets = Table(
+    "image_secrets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("image", ForeignKey("image_definitions.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String, nullable=False),
+    Index("ix_image_secrets_name", "image", "name", unique=True),
+)
+
+# Which version of an image a workspace, or what is kept ready to become one, is made of, from its
+# next start on. `pinned`: it was asked
+# for by number. `wanted`: somebody asked for the newest.
+workspace_versions = Table(
+    "workspace_versions",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("image", ForeignKey("image_definitions.id"), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("wanted", Boolean, nullable=False),
+)

@@ -23,7 +23,7 @@ PAGE_LIMIT = 1000
 # Parts of a path that name what was done to; a workspace has a column of its own.
 _NAMING = (
     *("user", "team", "request", "invite", "session", "token", "provider", "identity"),
-    *("terminal", "task", "port", "delivery", "secret"),
+    *("terminal", "task", "port", "delivery", "secret", "build"),
 )
 
 

@@ -6,6 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cloudide.errors import NotFound
 from cloudide.web.bodies import json_body, json_response
 from cloudide.web.openapi import describe
 from cloudide.web.scopes import may_arrange
@@ -50,8 +51,15 @@ async def resize(request: Request) -> Response:
     body = await json_body(request, PoolSize)
     request.state.audit |= {"team": body.team[:64], "image": body.image[:64], "size": body.size}
     await may_arrange(request, team=body.team)
-    pools = services(request).supervisor.pools
-    return json_response(_view(await pools.resize(body.team, body.image, body.size)))
+    provided = services(request)
+    pools = provided.supervisor.pools
+    image = body.image
+    try:
+        image = provided.images.resolve(image, {body.team} if body.team else set())
+    except NotFound:
+        if body.size:
+            raise  # the pool of an image that is gone can be ended
+    return json_response(_view(await pools.resize(body.team, image, body.size)))
 
 
 def _view(state: PoolState) -> PoolView:

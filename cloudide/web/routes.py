@@ -17,6 +17,7 @@ from cloudide.web import (
     account,
     activity,
     audit,
+    builds,
     collab,
     convert,
     devices,
@@ -44,6 +45,7 @@ from cloudide.web import (
     teams,
     terminals,
     users,
+    versions,
     webhooks,
     workspace_services,
     workspaces,
@@ -80,6 +82,9 @@ TEAM = f"{API}/teams/{{team}}"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
 WEBHOOK = f"{API}/webhooks/{{webhook}}"
 SECRET = f"{API}/secrets/{{secret}}"
+IMAGE = f"{API}/images/{{image}}"
+VERSION = f"{IMAGE}/versions/{{version}}"
+BUILD = f"{API}/builds/{{build}}"
 RECORDING = f"{WORKSPACE}/terminals/{{terminal}}/recording"
 
 
@@ -198,10 +203,36 @@ ENDPOINTS = [
     Endpoint(
         "DELETE", f"{TEAM}/members/{{user}}", InTeam(TeamAction.SEE), teams.remove, "team.remove"
     ),
+    # Whose an image is, it says itself; its handlers ask what the caller may do in that team.
     Endpoint("GET", f"{API}/images", SIGNED_IN, images.show_all),
     # Whose these are is named in the query or the body; they check it themselves.
     Endpoint("GET", f"{API}/pools", SIGNED_IN, pools.show_all),
     Endpoint("PUT", f"{API}/pools", SIGNED_IN, pools.resize, "pool.resize"),
+    Endpoint("POST", f"{API}/images", SIGNED_IN, images.create, "image.create"),
+    Endpoint("POST", f"{API}/images/collection", SIGNED_IN, images.collect, "image.collect"),
+    Endpoint("GET", IMAGE, SIGNED_IN, images.show),
+    Endpoint("PATCH", IMAGE, SIGNED_IN, images.change, "image.change"),
+    Endpoint("DELETE", IMAGE, SIGNED_IN, images.delete, "image.delete"),
+    Endpoint("PUT", f"{IMAGE}/context", SIGNED_IN, images.upload, "image.upload"),
+    Endpoint("GET", f"{IMAGE}/secrets", SIGNED_IN, images.secret_names),
+    Endpoint("PUT", f"{IMAGE}/secrets/{{name}}", SIGNED_IN, images.set_secret, "image.set_secret"),
+    Endpoint(
+        "DELETE",
+        f"{IMAGE}/secrets/{{name}}",
+        SIGNED_IN,
+        images.delete_secret,
+        "image.delete_secret",
+    ),
+    Endpoint("GET", f"{IMAGE}/builds", SIGNED_IN, builds.show_all),
+    Endpoint("POST", f"{IMAGE}/builds", SIGNED_IN, builds.request_build, "image.build"),
+    Endpoint("GET", f"{IMAGE}/versions", SIGNED_IN, versions.show_all),
+    Endpoint("GET", VERSION, SIGNED_IN, versions.show),
+    Endpoint("POST", f"{VERSION}/promote", SIGNED_IN, versions.promote, "image.promote"),
+    Endpoint("POST", f"{VERSION}/retire", SIGNED_IN, versions.retire, "image.retire"),
+    Endpoint("POST", f"{IMAGE}/rollback", SIGNED_IN, versions.roll_back, "image.roll_back"),
+    Endpoint("GET", BUILD, SIGNED_IN, builds.show),
+    Endpoint("GET", f"{BUILD}/log", SIGNED_IN, builds.show_log),
+    Endpoint("POST", f"{BUILD}/cancel", SIGNED_IN, builds.cancel, "image.build.cancel"),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),
     Endpoint("GET", WORKSPACE, READ, workspaces.show),
@@ -210,6 +241,7 @@ ENDPOINTS = [
     Endpoint("POST", f"{WORKSPACE}/start", OPERATE, workspaces.start, "workspace.start"),
     Endpoint("POST", f"{WORKSPACE}/stop", OPERATE, workspaces.stop, "workspace.stop"),
     Endpoint("POST", f"{WORKSPACE}/restart", OPERATE, workspaces.restart, "workspace.restart"),
+    Endpoint("POST", f"{WORKSPACE}/update", OPERATE, versions.update_workspace, "workspace.update"),
     Endpoint("GET", f"{WORKSPACE}/events", READ, events.stream),
     Endpoint("GET", f"{WORKSPACE}/activity", READ, activity.show),
     Endpoint("POST", f"{WORKSPACE}/activity", OPERATE, activity.keep),

@@ -23,7 +23,7 @@ from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
 from cloudide.identity.teams import Teams
-from cloudide.images.stock import StockImages
+from cloudide.images.images import Images
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
 from cloudide.ports.passes import Passes
@@ -63,7 +63,7 @@ class Services:
     beside: WorkspaceServices
     activity: Activity
     runtime: Runtime
-    images: StockImages
+    images: Images
     agents: Agents
     rooms: Rooms
     history: History

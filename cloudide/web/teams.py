@@ -82,6 +82,7 @@ async def rename(request: Request) -> Response:
     grant: TeamGrant = request.state.team_grant
     provided = services(request)
     await provided.teams.rename(grant.team, body.name)
+    await provided.images.relearn_teams()
     await _retell(provided, grant.team)
     return json_response(_view(await _team(request)))
 

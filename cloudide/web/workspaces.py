@@ -14,6 +14,7 @@ from cloudide.identity.permissions import Grant, Role, TeamAction
 from cloudide.identity.users import User
 from cloudide.web.access import grant_for, require_account, team_grant_of
 from cloudide.web.bodies import chunks, json_body, json_response, no_content
+from cloudide.web.images import teams_of
 from cloudide.web.openapi import describe
 from cloudide.web.pagination import MOST, slice_of
 from cloudide.web.preconditions import tagged
@@ -48,6 +49,13 @@ class WorkspaceChange(msgspec.Struct):
     owner: str | None = None
 
 
+class ImageUpdate(msgspec.Struct):
+    """`at_start`: it is taken at the next start; else it has to be asked for."""
+
+    version: int
+    at_start: bool
+
+
 class WorkspaceView(msgspec.Struct):
     id: str
     name: str
@@ -61,6 +69,8 @@ class WorkspaceView(msgspec.Struct):
     team_role: str
     role: str
     created_at: datetime
+    image_version: int | None = None  # of the image, where a team or the site defines it
+    update: ImageUpdate | None = None  # there is a newer version
     error: str | None = None
     stopped_by: str | None = None  # "idle": nobody used it
 
@@ -121,8 +131,11 @@ async def create(request: Request) -> Response:
     else:
         require_creating(request, user)
     git = body.git or Git("")
+    # What a team owns is made of images that all its members may use.
+    teams = {body.team} if body.team else await teams_of(provided, user)
+    image = provided.images.resolve(body.image, teams)
     workspace = await provided.supervisor.create(
-        user.id, body.name, body.image, git.url, git.ref, body.team
+        user.id, body.name, image, git.url, git.ref, body.team
     )
     request.state.audit |= {"workspace": workspace.id, "image": body.image}
     view = view_for(provided, await grant_for(request, user, workspace.id))

@@ -57,6 +57,12 @@ BODIES: dict[str, object] = {
     "POST /api/v1/teams": {"name": ""},
     "PATCH /api/v1/teams/{team}": {"name": ""},
     "PATCH /api/v1/teams/{team}/members/{user}": {"role": "member"},
+    "POST /api/v1/images": {"name": "", "kind": "dockerfile", "team": "{team}"},
+    f"PATCH {routes.IMAGE}": {},
+    f"PUT {routes.IMAGE}/secrets/{{name}}": {"value": "x"},
+    f"POST {routes.IMAGE}/builds": {},
+    f"POST {routes.VERSION}/promote": {},
+    f"POST {WORKSPACE}/update": {},
     "POST /api/v1/workspaces": {"name": "x", "image": "missing"},
     f"PATCH {WORKSPACE}": {},
     f"POST {WORKSPACE}/move": {"from": "missing", "to": "there"},
@@ -72,6 +78,7 @@ BODIES: dict[str, object] = {
     "POST /api/v1/invites/preview": {"token": "wrong"},
     "POST /api/v1/invites/accept": {"token": "wrong"},
 }
+NEW_IMAGE = "POST /api/v1/images"
 # These end or replace the container, so that they are tried on a workspace of their own.
 ENDING = {
     f"DELETE {WORKSPACE}",
@@ -82,6 +89,7 @@ ENDING = {
 # Whose refusal hides nothing, because they are of no workspace and of no team.
 SITE_WIDE = {"/api/v1/workspaces", "/api/v1/teams", "/api/v1/audit", "/api/v1/users"}
 SITE_WIDE |= {"/api/v1/users/{user}", "/api/v1/webhooks", "/api/v1/pools"}
+SITE_WIDE |= {"/api/v1/images/collection"}
 
 
 def test_everything_is_in_the_table() -> None:
@@ -111,7 +119,7 @@ def refusal(what: str, role: str, path: str) -> int | None:
         return 401
     # Who is not a member must not learn whether a workspace or team exists.
     outside = role in ("ex-member", "other-team")
-    if path.startswith("/api/v1/teams/"):
+    if path.startswith(("/api/v1/teams/", routes.IMAGE, routes.BUILD)) or what == NEW_IMAGE:
         outside |= role in ("guest", "viewer", "editor", "terminal")
     return 404 if outside and path not in SITE_WIDE else 403
 
@@ -191,13 +199,19 @@ async def test_routes(people: People, filled: dict[str, str], role: str) -> None
         own = await own_workspace(people, role)
     body = {"workspace": people.workspace, "role": "viewer"}
     made = await people["owner"].post("/api/v1/invites", json=body)
+    image = {"name": f"of-{role}", "kind": "dockerfile", "team": people.team}
+    image = await people["owner"].post("/api/v1/images", json=image)
+    # It has nothing to be built from, so that the build ends at once.
+    build = await people["owner"].post(f"/api/v1/images/{image['id']}/builds", json={})
+    images = {"{image}": image["id"], "{build}": build["id"], "{name}": "MISSING"}
     # The workspace is deleted last; a missing file or terminal is as good as one that is there.
-    order = sorted(table, key=lambda what: (what == f"DELETE {WORKSPACE}", "/session" in what))
+    last = (f"DELETE {WORKSPACE}", f"DELETE {routes.IMAGE}")
+    order = sorted(table, key=lambda what: (what in last, "/session" in what))
     for what in order:
         if what == "DELETE /api/v1/session" and role != "anonymous":
             continue  # tested with the sessions; here it would end the person's own
         method, path = what.split(" ", 1)
-        names = {**filled, "{invite}": made["id"]}
+        names = {**filled, **images, "{invite}": made["id"]}
         if what in ENDING:
             names["{workspace}"] = own
         if method == "DELETE":
