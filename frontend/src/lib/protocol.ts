@@ -194,6 +194,82 @@ export interface Image {
   title: string;
   description: string;
   ready: boolean;
+  /** "stock", or what it is built from; the rest is only of those that are. */
+  kind?: 'stock' | 'dockerfile' | 'reference';
+  reference?: string;
+  name?: string;
+  team?: string;
+  team_name?: string;
+  source?: ImageSource;
+  context?: string;
+  updates?: 'restart' | 'ask';
+  active?: number;
+  previous?: number;
+  canary?: number;
+  canary_percent?: number;
+  /** "build" and "configure", where the reader may. */
+  may?: string[];
+}
+
+/** Where an image comes from; what is absent is empty. */
+export interface ImageSource {
+  git?: string;
+  ref?: string;
+  folder?: string;
+  dockerfile?: string;
+  target?: string;
+  reference?: string;
+  arguments?: Record<string, string>;
+}
+
+export type VersionState = 'draft' | 'building' | 'built' | 'checked' | 'active' | 'retired';
+
+export interface ImageVersion {
+  number: number;
+  state: VersionState;
+  digest: string;
+  /** On the engine; "" where it is gone. */
+  image_id: string;
+  size: number;
+  error: string;
+  /** Percent of the new workspaces that get it. */
+  share: number;
+  workspaces: number;
+  made_from: { commit?: string; context?: string; reference?: string };
+  security: ImageSecurity | null;
+  created_at: string;
+  built_at: string | null;
+}
+
+export interface ImageSecurity {
+  verdict: 'good' | 'updates' | 'unknown';
+  summary: string;
+  updates?: { name: string; present: string; available: string }[];
+}
+
+export type BuildState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'interrupted';
+
+export interface BuildStep {
+  title: string;
+  line?: number;
+  started_at?: number;
+  seconds?: number | null;
+  cached?: boolean;
+  failed?: boolean;
+}
+
+export interface ImageBuild {
+  id: string;
+  image: string;
+  version: number | null;
+  state: BuildState;
+  reused: boolean;
+  steps: BuildStep[];
+  error: string;
+  log_size: number;
+  created_at: string;
+  started_at: string | null;
+  ended_at: string | null;
 }
 
 export type WorkspaceState =
@@ -225,6 +301,10 @@ export interface Workspace {
   team_role: Exclude<Role, 'owner'> | '';
   role: Role;
   created_at: string;
+  /** Of its image, where a team or the site defines that. */
+  image_version?: number | null;
+  /** There is a newer version; `at_start`: it is taken at the next start. */
+  update?: { version: number; at_start: boolean } | null;
 }
 
 export interface WorkspaceChange {

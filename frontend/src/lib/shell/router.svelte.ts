@@ -3,6 +3,7 @@ export type Route =
   | { screen: 'workspaces' }
   | { screen: 'account' }
   | { screen: 'teams' }
+  | { screen: 'images'; id: string }
   | { screen: 'signin'; token: string | null }
   | { screen: 'invite'; token: string }
   | { screen: 'device'; code: string }
@@ -18,6 +19,8 @@ export function routeOf(pathname: string, hash: string): Route {
   }
   if (pathname === '/invite') return { screen: 'invite', token: decode(hash.slice(1)) };
   if (pathname === '/device') return { screen: 'device', code: decode(hash.slice(1)) };
+  const image = /^\/images(?:\/([^/]+))?\/?$/.exec(pathname);
+  if (image) return { screen: 'images', id: decode(image[1] ?? '') };
   const id = /^\/w\/([^/]+)\/?$/.exec(pathname)?.[1];
   return id ? { screen: 'workspace', id: decode(id) } : { screen: 'unknown' };
 }

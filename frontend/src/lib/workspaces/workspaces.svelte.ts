@@ -15,10 +15,10 @@ export const STATES: Record<WorkspaceState, { label: string; tone: 'good' | 'bus
   deleting: { label: 'Deleting', tone: 'busy' },
 };
 
-export type WorkspaceAction = 'start' | 'stop' | 'restart';
+export type WorkspaceAction = 'start' | 'stop' | 'restart' | 'update';
 
 export function act(id: string, action: WorkspaceAction): Promise<Workspace> {
-  return request('POST', workspaceUrl(id, `/${action}`));
+  return request('POST', workspaceUrl(id, `/${action}`), action === 'update' ? { restart: true } : undefined);
 }
 
 export function remove(id: string): Promise<null> {
