@@ -6,21 +6,15 @@ connected to; a name that resolves to another address a moment later (DNS rebind
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, cast
 from urllib.parse import urlsplit
-
-import httpcore
 
 from cloudide import egress
 from cloudide.errors import InvalidInput
 
 Network = IPv4Network | IPv6Network
 URL_LIMIT = 2000  # characters
-CONNECTIONS_TRIED = 2  # addresses of one name
 
 
 class Forbidden(InvalidInput):
@@ -78,55 +72,11 @@ class Addresses:
             return True
         return egress.is_public(address)
 
-    async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """The addresses of a host that may be called, of which one at least is there.
-
-        Raises:
-            Forbidden: there is none. OSError: it cannot be resolved.
-        """
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-        good = [each for each in addresses if self.allows(each)]
-        # All of them have to be: one that is not may be the one that a second look would give.
-        if not good or len(good) != len(addresses):
+    def check(self, host: str, addresses: Sequence[str]) -> None:
+        """Raises: Forbidden: not all of a host's addresses may be called."""
+        # One that may not be may be the one that is tried.
+        if not all(self.allows(each) for each in addresses):
             raise Forbidden(_refusal(host))
-        return good
-
-
-class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were checked, and to no others."""
-
-    def __init__(self, addresses: Addresses) -> None:
-        self._addresses = addresses
-        self._backend = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """TLS, if any, is begun by the caller, for the name in the URL."""
-        try:
-            found = await self._addresses.resolve(host.strip("[]"), port)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} cannot be resolved") from error
-        for address in found[: CONNECTIONS_TRIED - 1]:
-            try:
-                return await self._backend.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._backend.connect_tcp(
-            found[-1], port, timeout, local_address, socket_options
-        )
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 def networks(text: str) -> list[Network]:

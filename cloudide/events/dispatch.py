@@ -25,8 +25,9 @@ import msgspec
 import structlog
 
 import cloudide
+from cloudide import egress
 from cloudide.errors import CloudIDEError, NotFound
-from cloudide.events.addresses import Addresses, Forbidden, PinnedBackend
+from cloudide.events.addresses import Addresses, Forbidden
 from cloudide.events.cloudevents import MEDIA_TYPE, cloud_event
 from cloudide.events.deliveries import DELIVERED, FAILED, PENDING, Deliveries, Result
 from cloudide.events.signing import headers
@@ -58,7 +59,7 @@ class Dispatcher:
         self._http = httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_keepalive_connections=0,  # each connection is to an address that was just checked
-            network_backend=PinnedBackend(addresses),
+            network_backend=egress.CheckedBackend(addresses.check),
         )
         self._wake = asyncio.Event()
         self._busy: Counter[str] = Counter()  # by webhook

@@ -7,17 +7,14 @@ of the public internet are refused unless a setting names the host as internal.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Sequence
 
 import httpcore
 
 from cloudide import egress
-from cloudide.errors import Denied, Unavailable
+from cloudide.errors import Denied
 from cloudide.git.remotes import Hosts, Remote
 
 CONNECT_TIMEOUT = 15.0  # seconds
@@ -33,46 +30,19 @@ TIMEOUTS = {
 }
 
 
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to one host alone, at an address that was looked at."""
+def check_of(name: str, *, internal: bool) -> egress.Check:
+    """Connections lead to this host alone, and unless it is `internal` to no private network."""
 
-    def __init__(self, host: str, *, internal: bool) -> None:
-        self._host = host
-        self._internal = internal
-        self._backend = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        if host.strip("[]") != self._host:
+    def check(host: str, addresses: Sequence[str]) -> None:
+        if host != name:
             raise Denied(f"A connection to {host} was not asked for.")
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Unavailable(f"The host {self._host} is not known here.") from error
-        addresses = [*dict.fromkeys(str(each[4][0]) for each in found)]
-        if not self._internal and not all(
-            egress.is_public(egress.parse(each)) for each in addresses
-        ):
+        if not internal and not all(egress.is_public(egress.parse(each)) for each in addresses):
             raise Denied(
-                f"{self._host} has an address that is not of the public internet. If it is a Git "
+                f"{host} has an address that is not of the public internet. If it is a Git "
                 "host of yours, an administrator names it in the setting git_internal_hosts."
             )
-        error: Exception | None = None
-        for address in addresses[:4]:
-            try:
-                return await self._backend.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
-                error = failure
-        raise Unavailable(f"{self._host} cannot be reached.") from error
+
+    return check
 
 
 def pool_for(remote: Remote, hosts: Hosts, context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
@@ -81,7 +51,9 @@ def pool_for(remote: Remote, hosts: Hosts, context: ssl.SSLContext) -> httpcore.
     return httpcore.AsyncConnectionPool(
         ssl_context=context,
         max_connections=CONNECTIONS,
-        network_backend=GuardedBackend(name, internal=remote.host in hosts.internal),
+        network_backend=egress.CheckedBackend(
+            check_of(name, internal=remote.host in hosts.internal)
+        ),
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import httpcore
 import pytest
 
+from cloudide.egress import CheckedBackend
 from cloudide.errors import InvalidInput
 from cloudide.events.addresses import Addresses, Forbidden, networks
 
@@ -98,9 +102,30 @@ def test_this_machine_without_tls_is_for_trying_things_out() -> None:
         addresses.check_url("http://example.org/")
 
 
-async def test_names_are_looked_at_when_they_are_resolved() -> None:
-    # Ways of writing 127.0.0.1 that are no addresses yet when the URL is read.
-    for host in ("localhost", "0x7f.1", "2130706433", "127.1"):
+@pytest.mark.parametrize("host", ["localhost", "0x7f.1", "2130706433", "127.1"])
+async def test_names_are_looked_at_when_they_are_resolved(host: str) -> None:
+    """Ways of writing 127.0.0.1 that are no addresses yet when the URL is read."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
         with pytest.raises(Forbidden):
-            await Addresses().resolve(host, 443)
-    assert await Addresses(loopback=True).resolve("127.1", 443) == ["127.0.0.1"]
+            await CheckedBackend(Addresses().check).connect_tcp(host, port)
+        allowed = CheckedBackend(Addresses(loopback=True).check)
+        stream = await allowed.connect_tcp(host, port)
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+        await stream.aclose()
+
+
+def test_one_address_that_may_not_be_called_is_enough() -> None:
+    with pytest.raises(Forbidden):
+        Addresses().check("both.example.org", ["93.184.216.34", "10.0.0.1"])
+    Addresses().check("both.example.org", ["93.184.216.34", "1.1.1.1"])
+
+
+async def test_a_name_that_nobody_knows() -> None:
+    with pytest.raises(httpcore.ConnectError, match="not known here"):
+        await CheckedBackend(Addresses().check).connect_tcp("nowhere.invalid", 443)
