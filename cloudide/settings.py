@@ -198,6 +198,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     image_bases: str = _option(
         "*", "patterns", "images that teams may build on; ours are always allowed"
     )
+    image_look_hours: float = _option(
+        24.0, "hours", "how often versions in use are asked for pending updates; 0: never"
+    )
     image_versions_kept: int = _option(
         3, "versions", "newest versions of an image that are kept though nothing uses them"
     )

@@ -148,6 +148,19 @@ def retire(remote: Remote, out: Output, image: ImageName, version: Number) -> No
     out.said(f"Version {version} is retired.", version=version)
 
 
+@image.command("look")
+@remotely
+def look(remote: Remote, out: Output, image: ImageName, version: Number) -> None:
+    """Look for pending updates in a version."""
+    path = f"{IMAGES}/{image_id(remote, image)}/versions/{version}/look"
+    found = remote.post(path)["security"]
+    if out.format is Format.JSON:
+        out.one(found)
+        return
+    out.said(found["summary"])
+    out.rows(found["updates"], "name", "present", "available", "security")
+
+
 @image.command("delete")
 @remotely
 def delete(remote: Remote, out: Output, image: ImageName, yes: Yes = False) -> None:

@@ -37,6 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     words: list[str] = []  # $0, $1, …; then the command is a script of /bin/sh
     environment: Mapping[str, str] = {}
+    user: str = ""  # "": the image's
 
     def create(self, client: APIClient) -> Ran:
         config = client.inspect_image(self.image).get("Config") or {}
@@ -52,6 +53,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
                 command=command,
                 entrypoint=[],
                 labels=dict(self.labels),
+                user=self.user or None,
                 environment=dict(self.environment),
                 host_config=client.create_host_config(
                     binds=self.binds,

@@ -25,6 +25,7 @@ from cloudide.images.containers import untag
 from cloudide.images.contexts import ContextLimits, Contexts
 from cloudide.images.definitions import Definition, Definitions, Updates
 from cloudide.images.logs import BuildLogs
+from cloudide.images.looks import Looks
 from cloudide.images.make import Making, is_there
 from cloudide.images.releases import Binding, Releases, Version, choose, update_of
 from cloudide.images.stock import ImageStatus, Report, StockImages
@@ -57,6 +58,7 @@ class Images:
         releases: Releases,
         builds: Builds,
         contexts: Contexts,
+        looks: Looks,
         settings: Settings,
         instance: str,
     ) -> None:
@@ -66,12 +68,13 @@ class Images:
         self.releases = releases
         self.builds = builds
         self.contexts = contexts
+        self.looks = looks
         self._engine = engine
         self._settings = settings
         self._instance = instance
         self._known: dict[str, Definition] = {}
         self._bindings: dict[str, Binding] = {}
-        self._collecting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     def assemble(
@@ -113,8 +116,10 @@ class Images:
             builder.clean,
         )
         making.builds = builds
+        looks = Looks(builder, releases, folder / "sboms", settings.image_look_hours, redactor)
+        builds.on_change = lambda build: looks.poke()
         return cls(
-            engine, stock, definitions, releases, builds, contexts, settings, builder.instance
+            engine, stock, definitions, releases, builds, contexts, looks, settings, instance
         )
 
     async def __aenter__(self) -> Images:
@@ -124,7 +129,10 @@ class Images:
         for binding in await self.releases.bindings():
             self._bindings[binding.workspace] = binding
         await self.builds.__aenter__()
-        self._collecting = asyncio.create_task(self._keep_clean())
+        self._tasks = [
+            asyncio.create_task(self._keep_clean()),
+            asyncio.create_task(self.looks.keep_looking(lambda: list(self._known.values()))),
+        ]
         return self
 
     async def __aexit__(
@@ -133,10 +141,10 @@ class Images:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._collecting is not None:
-            self._collecting.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._collecting
+                await task
         await self.builds.__aexit__(kind, error, trace)
 
     # ── what the supervisor asks ────────────────────────────────────────────────────────────────
@@ -262,6 +270,7 @@ class Images:
         versions = await self.releases.of(id)
         definition = await self.definitions.delete(id)
         self._known.pop(id, None)
+        await self.looks.forget(id)
         for version in versions:
             if version.engine_id:
                 await self._remove_image(definition, version)

@@ -229,6 +229,8 @@ ENDPOINTS = [
     Endpoint("GET", VERSION, SIGNED_IN, versions.show),
     Endpoint("POST", f"{VERSION}/promote", SIGNED_IN, versions.promote, "image.promote"),
     Endpoint("POST", f"{VERSION}/retire", SIGNED_IN, versions.retire, "image.retire"),
+    Endpoint("POST", f"{VERSION}/look", SIGNED_IN, versions.look, "image.look"),
+    Endpoint("GET", f"{VERSION}/sbom", SIGNED_IN, versions.bill_of_materials),
     Endpoint("POST", f"{IMAGE}/rollback", SIGNED_IN, versions.roll_back, "image.roll_back"),
     Endpoint("GET", BUILD, SIGNED_IN, builds.show),
     Endpoint("GET", f"{BUILD}/log", SIGNED_IN, builds.show_log),

@@ -109,6 +109,26 @@ async def retire(request: Request) -> Response:
     return json_response(_view(definition, version))
 
 
+@describe(tag="images", HTTP_200=VersionView)
+async def look(request: Request) -> Response:
+    """Ask a version for its packages and their pending updates, which takes up to some minutes; it
+    is done after each build and daily anyway."""
+    definition = await allowed(request, TeamAction.CREATE)
+    images, number = services(request).images, _number(request)
+    await images.looks.look(definition, await images.releases.get(definition.id, number))
+    return json_response(_view(definition, await images.releases.get(definition.id, number)))
+
+
+@describe(tag="images", gives="application/spdx+json", HTTP_200=None)
+async def bill_of_materials(request: Request) -> Response:
+    """The packages of a version: SPDX 2.3 as JSON."""
+    definition = await readable(request)
+    content = await services(request).images.looks.bill(definition.id, _number(request))
+    name = f"{definition.name}-{request.path_params['version']}.spdx.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, headers=headers, media_type="application/spdx+json")
+
+
 @describe(tag="workspaces", body=UpdateWanted, HTTP_202=WorkspaceView)
 async def update_workspace(request: Request) -> Response:
     """Take the newest version of the image: at the next start, or at once."""

@@ -22,7 +22,9 @@ BASE = "FROM cloudide/base\n"
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server of its own, so that what its builds leave on the engine can be counted."""
     folder: Path = tmp_path_factory.mktemp("images") / "data"
-    async with serving(folder, image_versions_kept=0, build_cache_hours=0) as server:
+    async with serving(
+        folder, image_versions_kept=0, build_cache_hours=0, image_look_hours=0
+    ) as server:
         yield server
 
 
@@ -261,6 +263,20 @@ async def test_an_image_that_vanished_is_made_again(api: Api, engine: Engine) ->
     assert (again["state"], again["version"], again["reused"]) == ("succeeded", 1, False)
     await api.until(workspace, "running")
     await api.remove(workspace)
+
+
+async def test_a_version_is_looked_into(api: Api) -> None:
+    """Its packages and their pending updates are asked of the version itself."""
+    image = await define(api, name())
+    await built(api, image, BASE)
+    version = f"/api/v1/images/{image}/versions/1"
+    assert (await api.request("GET", f"{version}/sbom")).status_code == 404
+    security = (await api.post(f"{version}/look"))["security"]
+    assert security["verdict"] in ("good", "updates"), security["summary"]
+    assert security["user"] == "dev"
+    assert "/usr/bin/su" in security["setuid"]
+    bill = await api.get(f"{version}/sbom")
+    assert {"git", "bash", "ripgrep"} <= {package["name"] for package in bill["packages"]}
 
 
 async def test_what_an_image_may_not_be_built_on(api: Api) -> None:

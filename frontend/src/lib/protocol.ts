@@ -244,7 +244,9 @@ export interface ImageVersion {
 export interface ImageSecurity {
   verdict: 'good' | 'updates' | 'unknown';
   summary: string;
-  updates?: { name: string; present: string; available: string }[];
+  updates?: { name: string; present: string; available: string; security: boolean }[];
+  update_count?: number;
+  packages?: number;
 }
 
 export type BuildState = 'queued' | 'running' | 'succeeded' | 'failed' | 'cancelled' | 'interrupted';
