@@ -291,7 +291,8 @@ def install_modules(path: str, folder: Path = FRONTEND, *options: str) -> None:
     """The npm packages that a folder's lock file names."""
     lock = digest(folder / "package-lock.json")
     stamp = f"node-modules-{folder.name}"
-    if is_fresh(stamp, lock) and (folder / "node_modules").exists():
+    # npm writes this one last; a folder that somebody has emptied has it no more.
+    if is_fresh(stamp, lock) and (folder / "node_modules" / ".package-lock.json").exists():
         return
     with step(f"Installing the npm packages of {folder.name}"):
         run(["npm", "ci", "--no-audit", "--no-fund", *options], "npm", folder, {"PATH": path})
