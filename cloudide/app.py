@@ -25,6 +25,7 @@ from cloudide.events.deliveries import Deliveries
 from cloudide.events.dispatch import Dispatcher
 from cloudide.events.log import EventLog
 from cloudide.events.webhooks import Webhooks
+from cloudide.files.deleted import Deleted
 from cloudide.git.git import Git
 from cloudide.git.upstream import trust
 from cloudide.identity.accounts import Accounts
@@ -47,6 +48,7 @@ from cloudide.ports.passes import Passes
 from cloudide.ports.sites import Sites
 from cloudide.ports.tunnels import Tunnels
 from cloudide.ports.visibility import Visibilities
+from cloudide.search.search import Searches
 from cloudide.secrets.delivery import Delivery
 from cloudide.secrets.redaction import Redactor
 from cloudide.secrets.store import Secrets
@@ -56,6 +58,8 @@ from cloudide.tasks.records import Records
 from cloudide.tasks.tasks import Tasks
 from cloudide.telemetry import hide
 from cloudide.terminals.terminals import Terminals
+from cloudide.together.chat import Chat
+from cloudide.together.comments import Comments
 from cloudide.web import ports
 from cloudide.web.access import Edge
 from cloudide.web.attendance import Attendance
@@ -166,7 +170,15 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     )
     supervisor.means.before_stop = flush
 
+    chat, comments = Chat(database), Comments(database)
+    chat.on_message = lambda workspace, message: feed.publish(
+        "chat", workspace, {"message": msgspec.to_builtins(message)}
+    )
+    comments.on_change = lambda workspace: feed.publish("comments", workspace, {})
+    deleted = Deleted()
+
     async def forget(workspace: str) -> None:
+        deleted.forget(workspace)
         visibilities.forget(workspace)
         languages.forget(workspace)
         git.forget(workspace)
@@ -271,6 +283,10 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             history=history,
             terminals=terminals,
             languages=languages,
+            searches=Searches(),
+            chat=chat,
+            comments=comments,
+            deleted=deleted,
             git=git,
             openings=openings,
             visibilities=visibilities,

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -18,10 +25,10 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from cloudide.agents.failures import UNDECODABLE, error_of
+from cloudide.agents.failures import UNDECODABLE, error_of, printable
 from cloudide.agents.streams import Download, Rendezvous, Stream
 from cloudide.agents.tunnels import Tunnel
-from cloudide.errors import AgentUnavailable, CloudIDEError
+from cloudide.errors import AgentUnavailable, CloudIDEError, Unavailable
 from cloudide.protocol import agent as protocol
 from cloudide.protocol.agent import (
     AgentMessage,
@@ -49,6 +56,7 @@ PING_INTERVAL = 20.0  # seconds; a frozen container does not close its sockets
 PING_TIMEOUT = 20.0
 UNASKED_PER_SECOND = 100.0  # events and late answers; the agent itself coalesces to far fewer
 UNASKED_BURST = 200.0
+SAID_LIMIT = 2000  # bytes of what a program says of its failure
 CALLS_LIMIT = 1000  # calls under way at one time
 STREAMS_LIMIT = 64  # streams on their way at one time
 
@@ -249,6 +257,47 @@ class Agent:
                             raise error_of(failure)
                         case unexpected:
                             raise await self._broken(stream, unexpected)
+        finally:
+            feeder.cancel()
+            with suppress(asyncio.CancelledError):
+                await feeder
+            await stream.close()
+
+    async def output_of(
+        self, argv: Sequence[str], *, cwd: str = "", timeout: float, also: Sequence[int] = ()
+    ) -> AsyncGenerator[bytes]:
+        """What a program prints, read no faster than it is asked for; it ends with the iteration.
+
+        `also`: exit codes other than 0 that are no failure.
+
+        Raises:
+            Unavailable: it failed, or did not end within `timeout` seconds.
+        """
+        said = bytearray()
+        stream = await self.open(lambda stream_id: protocol.Execute(stream_id, [*argv], cwd, {}))
+        feeder = asyncio.create_task(_feed(stream, b""))
+        end = asyncio.get_running_loop().time() + timeout
+        try:
+            while True:
+                async with asyncio.timeout_at(end):
+                    message = await stream.recv()
+                match message:
+                    case bytes() as data if data:
+                        if data[0] == protocol.STDOUT:
+                            yield data[1:]
+                        else:
+                            said += data[1 : SAID_LIMIT - len(said)]
+                    case Exited(status):
+                        if status.code != 0 and status.code not in also:
+                            reason = printable(said.decode(errors="replace").strip())
+                            raise Unavailable(f"{argv[0]} failed: {reason or 'it did not say why'}")
+                        return
+                    case Failed(failure):
+                        raise error_of(failure)
+                    case unexpected:
+                        raise await self._broken(stream, unexpected)
+        except TimeoutError as error:
+            raise Unavailable(f"{argv[0]} took longer than {timeout:.0f} s.") from error
         finally:
             feeder.cancel()
             with suppress(asyncio.CancelledError):

@@ -111,11 +111,12 @@ class Editing:
         label: str,
         plan: Plan,
         encoding: Encoding,
-        is_current: Callable[[str], bool],
+        is_current: Callable[[str, str], bool],
     ) -> Edited | None:
         """Do what a plan says; None when that is nothing.
 
-        `is_current(path)`: whether the file's text is still the one that the plan was made for.
+        `is_current(path, text)`: whether the file's text, which it is given, is one that the plan
+        was made for.
 
         Raises:
             CloudIDEError: it cannot be done, and nothing was.
@@ -131,9 +132,9 @@ class Editing:
                 texts: dict[str, _Text] = {}
                 found: dict[str, list[Splice]] = {}
                 for path, (room, _) in rooms.items():
-                    if not is_current(path):
-                        raise Conflict("The text has changed meanwhile. Try again.")
                     before = str(room.text)
+                    if not is_current(path, before):
+                        raise Conflict("The text has changed meanwhile. Try again.")
                     found[path] = applied(Lines(before), plan.texts[path], encoding)
                     texts[path] = _Text(before, _spliced(before, found[path]))
                 if sum(len(each.before) + len(each.after) for each in texts.values()) > GROUP_BYTES:

@@ -41,6 +41,17 @@ class TextEdit(msgspec.Struct):
     newText: str
 
 
+class Replacement(msgspec.Struct, frozen=True):
+    """`text` in place of the bytes `start:end` of a line (from 0), which begin with
+    `instead_of`."""
+
+    line: int
+    start: int
+    end: int
+    text: str
+    instead_of: str
+
+
 class Create(msgspec.Struct, frozen=True):
     """`text` is what later edits of the same plan put into it."""
 
@@ -186,6 +197,43 @@ class _Reading:
         self._now(path)
         self._gone.add(path)
         self._plan.operations.append(Delete(path))
+
+
+def replacing(replacements: Mapping[str, Sequence[Replacement]]) -> Plan:
+    """The plan, in positions of UTF-8.
+
+    Raises:
+        TooLarge: it is too much.
+    """
+    count = sum(map(len, replacements.values()))
+    size = sum(len(each.text) for found in replacements.values() for each in found)
+    if len(replacements) > FILES or count > EDITS or size > TEXT:
+        raise TooLarge("The edit is too large; nothing was changed.")
+    texts = {
+        path: [
+            [
+                TextEdit(
+                    _Range(_Position(each.line, each.start), _Position(each.line, each.end)),
+                    each.text,
+                )
+                for each in found
+            ]
+        ]
+        for path, found in replacements.items()
+    }
+    return Plan(texts, [], count)
+
+
+def fits(text: str, replacements: Sequence[Replacement]) -> bool:
+    """Whether what is to be replaced is where it was found."""
+    lines = text.split("\n")
+    for each in replacements:
+        if each.line >= len(lines):
+            return False
+        part = lines[each.line].encode()[each.start : each.end]
+        if not part.startswith(each.instead_of.encode()):
+            return False
+    return True
 
 
 def splices(lines: Lines, edits: Sequence[TextEdit], encoding: Encoding) -> list[Splice]:

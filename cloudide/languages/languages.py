@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from cloudide.agents.link import Agent
 from cloudide.errors import CloudIDEError
 from cloudide.identity.permissions import Grant
 from cloudide.languages.editing import Editing
+from cloudide.languages.edits import Replacement, fits, replacing
 from cloudide.languages.following import Rooms
 from cloudide.languages.servers import State
 from cloudide.languages.session import Session
@@ -131,6 +132,20 @@ class Languages(Listener):
     async def undo(self, grant: Grant, edit: str) -> Edited:
         """See `Editing.undo`."""
         return await self._editing.undo(grant, edit)
+
+    async def replace(
+        self, grant: Grant, label: str, replacements: Mapping[str, Sequence[Replacement]]
+    ) -> Edited | None:
+        """Replace parts of texts, as one edit of somebody; None when there is nothing to do.
+
+        Raises:
+            Conflict: a part is no longer what it was. CloudIDEError: see `Editing.apply`.
+        """
+
+        def is_current(path: str, text: str) -> bool:
+            return fits(text, replacements[path])
+
+        return await self._editing.apply(grant, label, replacing(replacements), "utf-8", is_current)
 
     def forget(self, workspace: str) -> None:
         """A workspace is gone."""

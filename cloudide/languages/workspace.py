@@ -268,7 +268,7 @@ class WorkspaceLanguages:
     ) -> Edited | None:
         plan = edits.read(edit, self.root, encoding)
 
-        def is_current(path: str) -> bool:
+        def is_current(path: str, text: str) -> bool:
             document = self.document(path)
             return document is None or document.version <= stamp
 

@@ -504,3 +504,46 @@ workspace_versions = Table(
     Column("pinned", Boolean, nullable=False),
     Column("wanted", Boolean, nullable=False),
 )
+
+# What people of a workspace said to each other; the last thousand of each.
+chat_messages = Table(
+    "chat_messages",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False),
+    Column("author", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("ix_chat_messages_workspace", "workspace", "id"),
+)
+
+# Comments on text; `start` and `end` are relative positions of Yjs in base64, `resolved_by` is ""
+# while a thread is open.
+comment_threads = Table(
+    "comment_threads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column(
+        "workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("path", String, nullable=False),
+    Column("start", String, nullable=False),
+    Column("end", String, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("resolved_by", String, nullable=False),
+)
+
+# The comment itself is the first.
+comment_replies = Table(
+    "comment_replies",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column(
+        "thread", ForeignKey("comment_threads.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("author", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from cloudide.agents.link import Agent
 from cloudide.collab.text import content_hash
 from cloudide.errors import Conflict, InvalidInput, PreconditionFailed, TooLarge
+from cloudide.files.archive import packed
 from cloudide.identity.permissions import Grant
 from cloudide.web.bodies import bytes_body, chunks, json_body, json_response, no_content
 from cloudide.web.openapi import Query, describe
@@ -42,6 +44,16 @@ class TreeView(msgspec.Struct):
 class FileWritten(msgspec.Struct):
     path: str
     hash: str
+
+
+class DeletedView(msgspec.Struct):
+    """`deleted`: by which it can be restored; "" where it was too large to keep."""
+
+    deleted: str
+
+
+class RestoredView(msgspec.Struct):
+    path: str
 
 
 class MoveBody(msgspec.Struct, rename={"source": "from", "target": "to"}):
@@ -182,14 +194,70 @@ async def write(request: Request) -> Response:
 
 @describe(
     tag="files",
-    query={"recursive": Query("a folder with all in it", {"type": "boolean"})},
+    query={
+        "recursive": Query("a folder with all in it", {"type": "boolean"}),
+        "undo": Query("keep it for a while, if it is not too large", {"type": "boolean"}),
+    },
+    HTTP_200=DeletedView,
     HTTP_204=None,
 )
 async def delete(request: Request) -> Response:
-    """Delete a file, or with `?recursive=true` a directory with all in it."""
+    """Delete a file, or with `?recursive=true` a directory with all in it.
+
+    With `?undo=true` the answer says how to get it back: `POST …/deleted/{deleted}/restore`.
+    """
     recursive = request.query_params.get("recursive") == "true"
-    await _agent(request).delete(_file_path(request), recursive=recursive)
-    return no_content()
+    path, agent = _file_path(request), _agent(request)
+    if request.query_params.get("undo") != "true":
+        await agent.delete(path, recursive=recursive)
+        return no_content()
+    grant: Grant = request.state.grant
+    provided = services(request)
+    await provided.rooms.flush_quietly(grant.workspace)  # with what was typed last
+    archive = await provided.deleted.pack(agent, path)
+    await agent.delete(path, recursive=recursive)
+    kept = provided.deleted.add(grant.workspace, path, archive) if archive is not None else ""
+    return json_response(DeletedView(kept))
+
+
+@describe(tag="files", HTTP_200=RestoredView)
+async def restore_deleted(request: Request) -> Response:
+    """Put back what was deleted with `?undo=true` within the last ten minutes."""
+    grant: Grant = request.state.grant
+    deleted = request.path_params["deleted"]
+    path = await services(request).deleted.restore(grant.workspace, _agent(request), deleted)
+    return json_response(RestoredView(path))
+
+
+@describe(tag="files", gives="application/gzip", HTTP_200=None)
+async def download_folder(request: Request) -> Response:
+    """A folder with all in it as a `.tar.gz`, with what is in open editors."""
+    grant: Grant = request.state.grant
+    path = clean_path(request.path_params["path"])
+    provided = services(request)
+    agent = _agent(request)
+    await provided.rooms.flush_quietly(grant.workspace)
+    parts = packed(agent, path)
+    # What is wrong from the start is told by the status.
+    try:
+        first = await anext(parts)
+    except BaseException:
+        await parts.aclose()
+        raise
+
+    async def body() -> AsyncIterator[bytes]:
+        async with aclosing(parts):
+            yield first
+            async for part in parts:
+                yield part
+
+    name = quote(path.rpartition("/")[2] or "workspace")
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}.tar.gz",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cache-Control": "no-store",
+    }
+    return StreamingResponse(body(), media_type="application/gzip", headers=headers)
 
 
 @describe(tag="files", body=MoveBody, HTTP_200=dict[str, str])
@@ -205,6 +273,7 @@ async def move(request: Request) -> Response:
     await provided.rooms.flush(grant.workspace, source)
     await _agent(request).move(source, target)
     await provided.rooms.moved(grant.workspace, source, target)
+    await provided.comments.moved(grant.workspace, source, target)
     return json_response({})
 
 

@@ -13,6 +13,7 @@ from cloudide.events.deliveries import Deliveries
 from cloudide.events.dispatch import Dispatcher
 from cloudide.events.log import EventLog
 from cloudide.events.webhooks import Webhooks
+from cloudide.files.deleted import Deleted
 from cloudide.git.git import Git
 from cloudide.identity.accounts import Accounts
 from cloudide.identity.attempts import Attempts
@@ -30,11 +31,14 @@ from cloudide.ports.passes import Passes
 from cloudide.ports.sites import Sites
 from cloudide.ports.tunnels import Tunnels
 from cloudide.ports.visibility import Visibilities
+from cloudide.search.search import Searches
 from cloudide.secrets.delivery import Delivery
 from cloudide.secrets.store import Secrets
 from cloudide.settings import Settings
 from cloudide.tasks.tasks import Tasks
 from cloudide.terminals.terminals import Terminals
+from cloudide.together.chat import Chat
+from cloudide.together.comments import Comments
 from cloudide.web.attendance import Attendance
 from cloudide.web.idempotency import Idempotency
 from cloudide.web.live import LiveSockets
@@ -69,6 +73,10 @@ class Services:
     history: History
     terminals: Terminals
     languages: Languages
+    searches: Searches
+    chat: Chat
+    comments: Comments
+    deleted: Deleted
     git: Git
     openings: Openings
     visibilities: Visibilities

@@ -35,7 +35,7 @@ async def test_the_ide_keeps_to_its_policy(tmp_path_factory: pytest.TempPathFact
             await ada.open("cloudide.toml")
             await ada.click_line("command")
             await page.keyboard.type("\nc")
-            problems = page.get_by_test_id("problems-toggle")
+            problems = page.get_by_test_id("problems-count")
             await expect(problems).to_contain_text("1", timeout=30_000)  # a server is there
             await page.keyboard.press("Control+Space")
             info = page.locator(".cm-completionInfo")

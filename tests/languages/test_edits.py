@@ -149,7 +149,7 @@ async def editing(tmp_path: Path) -> AsyncIterator[tuple[Collab, Editing]]:
 
 async def apply(work: Editing, edit: Json, **more: Any) -> Edited | None:
     plan = edits.read(edit, ROOT, "utf-16")
-    is_current = more.get("is_current", lambda path: True)
+    is_current = more.get("is_current", lambda path, text: True)
     return await work.apply(GRANT, "Rename", plan, "utf-16", is_current)
 
 
@@ -252,7 +252,9 @@ async def test_all_or_nothing(tmp_path: Path) -> None:
             assert file.read_bytes() == b"x\n"
             assert await collab.rooms.read(WORKSPACE, "a.py") in (b"x\n", None)
         with pytest.raises(Conflict):
-            await apply(work, {"changes": {uri("a.py"): [fine]}}, is_current=lambda path: False)
+            await apply(
+                work, {"changes": {uri("a.py"): [fine]}}, is_current=lambda path, text: False
+            )
         assert await apply(work, {"changes": {}}) is None
         assert await apply(work, {"changes": {uri("a.py"): [change(0, 0, 1, "x")]}}) is None
 

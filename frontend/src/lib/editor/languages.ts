@@ -27,7 +27,7 @@ export async function loadLanguage(path: string): Promise<LanguageSupport | null
   return (await languageOf(path)?.load()) ?? null;
 }
 
-const style = HighlightStyle.define([
+export const style = HighlightStyle.define([
   { tag: [t.keyword, t.modifier, t.operatorKeyword, t.controlKeyword], color: 'var(--syn-keyword)' },
   { tag: [t.string, t.special(t.string), t.regexp, t.character, t.attributeValue], color: 'var(--syn-string)' },
   { tag: [t.comment, t.lineComment, t.blockComment], color: 'var(--syn-comment)', fontStyle: 'italic' },

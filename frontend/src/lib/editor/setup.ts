@@ -26,6 +26,8 @@ import { yCollab, yUndoManagerKeymap } from 'y-codemirror.next';
 import type { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import { cspNonce } from '../shell/nonce';
+import type { Choices } from '../settings/settings.svelte';
+import { comfortsOf, keyMapOf, undoRedo } from './comforts';
 import { blame, type BlameAnswer, blameAt, setBlame } from './blame';
 import { completion } from '../languages/completion';
 import { highlighting, loadLanguage } from './languages';
@@ -49,9 +51,14 @@ export interface EditorOptions {
 }
 
 const look = EditorView.theme({
-  '&': { height: '100%', color: 'var(--text)', backgroundColor: 'var(--bg)', fontSize: '13.5px' },
+  '&': { height: '100%', color: 'var(--text)', backgroundColor: 'var(--bg)', fontSize: 'var(--code-size)' },
   '&.cm-focused': { outline: 'none' },
-  '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '1.6', overflow: 'auto' },
+  '.cm-scroller': {
+    fontFamily: 'var(--code-font)',
+    fontVariantLigatures: 'var(--code-ligatures)',
+    lineHeight: '1.6',
+    overflow: 'auto',
+  },
   '.cm-content': { padding: '8px 0 40vh', caretColor: 'var(--text)' },
   '.cm-line': { padding: '0 16px 0 8px' },
   '.cm-cursor, .cm-dropCursor': { borderLeftColor: 'var(--text)', borderLeftWidth: '2px' },
@@ -142,10 +149,13 @@ export class Editor {
   readonly #label = new Compartment();
   readonly #blame = new Compartment();
   readonly #languages = new Compartment();
+  readonly #keyMap = new Compartment();
+  readonly #comforts = new Compartment();
   #path: string;
   #destroyed = false;
   #made: Made[] = [];
   #scroll = { top: 0, left: 0 };
+  #choices: Choices | null = null;
 
   constructor(private readonly options: EditorOptions) {
     const { text, awareness, path } = options;
@@ -159,12 +169,16 @@ export class Editor {
           // The document knows only "\n"; a "\r" in it must count as a character here too.
           EditorState.lineSeparator.of('\n'),
           EditorState.allowMultipleSelections.of(true),
+          // Another key map knows its keys before everybody else.
+          this.#keyMap.of([]),
+          undoRedo.of({ undo: () => this.#undoMade() || this.undo.undo(), redo: () => this.undo.redo() }),
           textGuard,
           yCollab(text, null, { undoManager: this.undo }),
           remoteCursorsOf(awareness, text),
           this.#blame.of([]),
           // Its keys go before the usual ones.
           this.#languages.of([]),
+          this.#comforts.of([]),
           completion,
           lineNumbers(),
           highlightActiveLineGutter(),
@@ -233,9 +247,34 @@ export class Editor {
     this.view.dispatch({ effects: this.#theme.reconfigure(EditorView.darkTheme.of(dark)) });
   }
 
+  /** Follows what the person likes; parts that few want are loaded when they are wanted. */
+  async configure(choices: Choices): Promise<void> {
+    if (this.#choices === choices) return;
+    const before = this.#choices;
+    this.#choices = choices;
+    const [keyMap, comforts] = await Promise.all([
+      before?.keyMap === choices.keyMap ? null : keyMapOf(choices.keyMap),
+      comfortsOf(choices),
+    ]);
+    if (this.#destroyed || this.#choices !== choices) return;
+    const effects = [this.#comforts.reconfigure(comforts)];
+    if (keyMap !== null) effects.push(this.#keyMap.reconfigure(keyMap));
+    this.view.dispatch({ effects });
+    this.view.requestMeasure();
+  }
+
   /** What language servers add; nothing where there are none. */
   setLanguages(extension: Extension): void {
     this.view.dispatch({ effects: this.#languages.reconfigure(extension) });
+  }
+
+  /** Puts the cursor on a line, counted from 1 as the column is, and shows it in the middle. */
+  goTo(line: number, column = 1): void {
+    const { doc } = this.view.state;
+    const { from, to } = doc.line(Math.max(1, Math.min(doc.lines, line)));
+    const at = Math.min(to, from + Math.max(0, column - 1));
+    this.view.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: 'center' }) });
+    this.view.focus();
   }
 
   /** The file has another path, and perhaps another language. */

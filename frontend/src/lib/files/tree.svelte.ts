@@ -2,6 +2,7 @@ import type { Entry, FilesEvent } from '../protocol';
 import { ApiError, fileUrl, messageOf, request, send, workspaceUrl } from '../session/api';
 import { remember, remembered } from '../shell/stored';
 import { ancestors, baseName, isWithin, join, parentOf } from './paths';
+import { between } from './selection';
 
 const REFRESH_AFTER = 120;
 
@@ -34,6 +35,11 @@ export function sorted(entries: Entry[]): Entry[] {
   return [...entries].sort(
     (a, b) => rank(a) - rank(b) || order.compare(baseName(a.path), baseName(b.path)) || (a.path < b.path ? -1 : 1),
   );
+}
+
+/** Git's own folder is of no use to anybody who looks at files. */
+function shows({ path }: Entry): boolean {
+  return path !== '' && baseName(path) !== '.git';
 }
 
 /** The visible lines, from what is loaded and what is expanded. */
@@ -72,12 +78,15 @@ export class FileTree {
   expanded = $state.raw<ReadonlySet<string>>(new Set());
   loading = $state.raw<ReadonlySet<string>>(new Set());
   focused = $state<string | null>(null);
+  selected = $state.raw<ReadonlySet<string>>(new Set());
   naming = $state<Naming | null>(null);
   error = $state('');
   readonly rows = $derived(rowsOf(this.directories, this.expanded, this.loading));
   readonly loaded = $derived(this.directories.has(''));
   readonly #key: string;
   #stale = new Set<string>();
+  /** Where a range of the selection begins. */
+  #anchor: string | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
   /** Numbers listings, so that a late answer never replaces a newer one. */
@@ -186,10 +195,43 @@ export class FileTree {
     await this.reveal(to);
   }
 
-  async remove(entry: Entry): Promise<void> {
-    const recursive = entry.type === 'directory' ? '?recursive=true' : '';
-    await request('DELETE', fileUrl(this.workspace, entry.path) + recursive);
+  /** Deletes an entry; the answer takes it back (`/deleted/{}/restore`), "" when it was too large. */
+  async remove(entry: Entry): Promise<string> {
+    const recursive = entry.type === 'directory' ? '&recursive=true' : '';
+    const url = `${fileUrl(this.workspace, entry.path)}?undo=true${recursive}`;
+    const { deleted } = await request<{ deleted: string }>('DELETE', url);
     this.#forget(entry.path);
+    return deleted;
+  }
+
+  /** Lists a folder anew, if it shows. */
+  async listAgain(folder: string): Promise<void> {
+    if (this.directories.has(folder)) await this.#list(folder);
+  }
+
+  /** Focuses an entry, and selects it alone, with others (`toggle`), or all up to it (`range`). */
+  select(path: string, how: 'alone' | 'toggle' | 'range' = 'alone'): void {
+    if (how === 'range') {
+      const paths = this.rows.map((row) => row.entry.path);
+      this.selected = new Set(between(paths, this.#anchor, path));
+    } else {
+      this.#anchor = path;
+      const selected = new Set(how === 'toggle' ? this.selected : []);
+      if (how === 'alone' || !selected.delete(path)) selected.add(path);
+      this.selected = selected;
+    }
+    this.focused = path;
+  }
+
+  /** The folder that new things go into: the focused one, or the one of the focused file. */
+  get folder(): string {
+    const entry = this.focused === null ? undefined : this.entry(this.focused);
+    return entry ? (entry.type === 'directory' ? entry.path : parentOf(entry.path)) : '';
+  }
+
+  /** What an action on an entry is meant for: all that is selected, if it is among them. */
+  meant(path: string): string[] {
+    return this.selected.has(path) ? [...this.selected] : [path];
   }
 
   #refresh(): void {
@@ -210,7 +252,7 @@ export class FileTree {
       if (this.#closed || this.#asked.get(path) !== number) return;
       const listed = new Map(this.directories);
       listed.set(path, {
-        entries: sorted(entries.filter((entry) => entry.path !== path && parentOf(entry.path) === path)),
+        entries: sorted(entries.filter((entry) => parentOf(entry.path) === path && shows(entry))),
         truncated,
       });
       this.directories = listed;
@@ -234,6 +276,7 @@ export class FileTree {
       listed.set(directory, keep.length === content.entries.length ? content : { ...content, entries: keep });
     }
     this.directories = listed;
+    if (this.selected.size > 0) this.selected = new Set([...this.selected].filter((other) => !isWithin(other, path)));
     if (this.focused !== null && isWithin(this.focused, path)) this.focused = parentOf(path) || null;
     if ([...this.expanded].some((directory) => isWithin(directory, path))) {
       this.#setExpanded(path, false, true);

@@ -1,9 +1,12 @@
 import { live, type PageEvent } from '../live/events.svelte';
 import type { GitAction, GitFile, GitRemote, GitStatus } from '../protocol';
+import { ancestors } from '../files/paths';
 import { ApiError, messageOf, request, send } from '../session/api';
 
 /** Changes come in bursts; what they come to is asked once they have been quiet for so long. */
 const QUIET = 400;
+/** The same while only the tree shows what has changed. */
+const LAZY = 2500;
 
 /** The repository in a workspace's folder: what has changed, and what may be done with it. */
 export class Repository {
@@ -16,6 +19,15 @@ export class Repository {
   action = $state.raw<GitAction | null>(null);
   readonly staged = $derived(this.status?.files.filter((file) => file.index !== '.' && file.index !== 'U') ?? []);
   readonly changed = $derived(this.status?.files.filter((file) => file.worktree !== '.') ?? []);
+  /** Whether the panel shows, so that what has changed is wanted at once. */
+  watched = false;
+  /** What each file of the workspace is to Git: a letter of git-status(1), "?" for a new one. */
+  readonly marks = $derived.by(() => {
+    const top = this.status?.top ? `${this.status.top}/` : '';
+    return new Map(this.status?.files.map(({ path, index, worktree }) => [top + path, worktree === '.' ? index : worktree]) ?? []);
+  });
+  /** Folders with something in them that has changed. */
+  readonly touched = $derived(new Set([...this.marks.keys()].flatMap(ancestors)));
   readonly #base: string;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #asked = 0;
@@ -42,7 +54,7 @@ export class Repository {
 
   #soon(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.load(), QUIET);
+    this.#timer = setTimeout(() => void this.load(), this.watched ? QUIET : LAZY);
   }
 
   async load(): Promise<void> {

@@ -313,7 +313,7 @@ export class Languages {
         notificationHandlers: {
           'textDocument/publishDiagnostics': (_client, params: PublishDiagnosticsParams) => this.#told(params),
           'cloudide/edited': (_client, edit: Edited) => {
-            this.#edited(edit.label || 'Changed', edit);
+            this.edited(edit.label || 'Changed', edit);
             return true;
           },
           'window/logMessage': () => true, // it is in the server's log
@@ -398,7 +398,7 @@ export class Languages {
       return true;
     },
     list: (title, places) => void this.#list(title, places),
-    edited: (what, answer) => this.#edited(what, answer),
+    edited: (what, answer) => this.edited(what, answer),
     tell: (message) => toasts.info(message),
     failed: (what, error) => toasts.error((error as { message?: string }).message ?? String(error), what),
   };
@@ -428,7 +428,8 @@ export class Languages {
     return send(fileUrl(this.workspace, path)).then((response) => response.text(), () => '');
   }
 
-  #edited(what: string, edit: Edited | null): void {
+  /** Tells what an edit of the server did, and lets it be undone as one step. */
+  edited(what: string, edit: Edited | null): void {
     if (!edit) {
       toasts.info('There was nothing to change.');
       return;

@@ -81,10 +81,14 @@ export function upload(
   url: string,
   body: Blob,
   progress: (sent: number, total: number) => void,
+  options: { headers?: Record<string, string>; signal?: AbortSignal } = {},
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open('PUT', url);
+    for (const [name, value] of Object.entries(options.headers ?? {})) xhr.setRequestHeader(name, value);
+    options.signal?.addEventListener('abort', () => xhr.abort());
+    xhr.onabort = () => reject(new ApiError(0, 'The upload was ended.'));
     xhr.setRequestHeader('Content-Type', 'application/octet-stream');
     xhr.upload.onprogress = (event) => progress(event.loaded, event.total || body.size);
     xhr.onload = () => {

@@ -1,18 +1,29 @@
 import { remember, remembered } from './stored';
 
-export type ThemeChoice = 'system' | 'light' | 'dark';
+export const THEMES = ['system', 'light', 'dark', 'contrast'] as const;
+export type ThemeChoice = (typeof THEMES)[number];
 
-/** Light or dark: what the person chose, else what their system prefers. */
+/** What the person chose, else what their system prefers: light or dark, or high contrast. */
 class Theme {
-  choice = $state<ThemeChoice>(remembered<ThemeChoice>('theme', 'system'));
-  #system = $state(false);
-  readonly dark = $derived(this.choice === 'system' ? this.#system : this.choice === 'dark');
+  choice = $state<ThemeChoice>('system');
+  #systemDark = $state(false);
+  #systemContrast = $state(false);
+  readonly contrast = $derived(this.choice === 'contrast' || (this.choice === 'system' && this.#systemContrast));
+  readonly dark = $derived(this.contrast || (this.choice === 'system' ? this.#systemDark : this.choice === 'dark'));
 
   constructor() {
-    const query = window.matchMedia('(prefers-color-scheme: dark)');
-    this.#system = query.matches;
-    query.addEventListener('change', () => (this.#system = query.matches));
-    this.#apply();
+    const kept = remembered<ThemeChoice>('theme', 'system');
+    this.choice = THEMES.includes(kept) ? kept : 'system';
+    const dark = window.matchMedia('(prefers-color-scheme: dark)');
+    const contrast = window.matchMedia('(prefers-contrast: more)');
+    const look = (): void => {
+      this.#systemDark = dark.matches;
+      this.#systemContrast = contrast.matches;
+      this.#apply();
+    };
+    dark.addEventListener('change', look);
+    contrast.addEventListener('change', look);
+    look();
   }
 
   toggle(): void {
@@ -27,7 +38,8 @@ class Theme {
 
   #apply(): void {
     const { dataset } = document.documentElement;
-    if (this.choice === 'system') delete dataset['theme'];
+    if (this.contrast) dataset['theme'] = 'contrast';
+    else if (this.choice === 'system') delete dataset['theme'];
     else dataset['theme'] = this.choice;
   }
 }

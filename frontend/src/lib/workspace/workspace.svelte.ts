@@ -1,5 +1,8 @@
 import { Documents } from '../editor/documents.svelte';
+import { FileIndex } from '../files/index.svelte';
 import { FileTree } from '../files/tree.svelte';
+import { Uploads } from '../files/uploads.svelte';
+import { Repository } from '../git/repository.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
 import { Languages } from '../languages/languages.svelte';
 import {
@@ -11,6 +14,7 @@ import {
   type Workspace,
 } from '../protocol';
 import { Ports } from '../ports/ports.svelte';
+import { Search } from '../search/search.svelte';
 import { Services } from '../services/services.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { toasts } from '../shell/toasts.svelte';
@@ -31,6 +35,10 @@ export class OpenWorkspace {
   refused = $state('');
   acting = $state(false);
   readonly tree: FileTree;
+  readonly index: FileIndex;
+  readonly git: Repository;
+  readonly uploads: Uploads;
+  readonly search: Search;
   readonly documents: Documents;
   readonly terminals: Terminals;
   readonly tasks: Tasks;
@@ -47,6 +55,10 @@ export class OpenWorkspace {
 
   constructor(readonly id: string) {
     this.tree = new FileTree(id);
+    this.index = new FileIndex(id);
+    this.git = new Repository(id);
+    this.uploads = new Uploads(id);
+    this.search = new Search(id);
     this.documents = new Documents(id);
     this.terminals = new Terminals(id);
     this.tasks = new Tasks(id);
@@ -68,6 +80,7 @@ export class OpenWorkspace {
       forget();
       unwatch();
       this.tree.close();
+      this.search.cancel();
       this.languages.close();
       this.documents.closeAll();
       this.terminals.closeAll();
@@ -122,6 +135,7 @@ export class OpenWorkspace {
       case 'files':
         if (event.workspace !== this.id) return;
         this.tree.take(event);
+        this.index.take(event);
         if (this.running) {
           this.tasks.files(event);
           this.languages.files(event);

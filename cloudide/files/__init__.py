@@ -1,0 +1,1 @@
+"""Folders as archives, and what was deleted, for a while."""

@@ -1,0 +1,1 @@
+"""What people of a workspace say to each other: chat, and comments on text."""
