@@ -20,8 +20,11 @@ async def packed(agent: Agent, path: str) -> AsyncGenerator[bytes]:
     Ending the iteration ends the program.
 
     Raises:
-        Unavailable: it cannot be made; before the first bytes where that is known by then.
+        NotFound: there is nothing of that name. Unavailable: it cannot be made; before the first bytes where that is known by then.
     """
+    # tar itself would say so only after the first bytes.
+    if path and (await agent.stat([path]))[0] is None:
+        raise NotFound(f"There is no {path} in this workspace.")
     folder, _, name = path.rpartition("/")
     command = ["tar", "-c", "-z", "-f", "-", "--", f"./{name}"]
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from linked import Linked, linked
 
-from cloudide.errors import Conflict, NotFound, Unavailable
+from cloudide.errors import Conflict, NotFound
 from cloudide.files import deleted as module
 from cloudide.files.archive import packed
 from cloudide.files.deleted import Deleted
@@ -89,5 +89,5 @@ async def test_a_folder_is_packed_as_it_is_read(both: Linked) -> None:
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         names = archive.getnames()
     assert "./down/a b/é.txt" in names
-    with pytest.raises(Unavailable, match="nothing-there"):
+    with pytest.raises(NotFound, match="nothing-there"):
         _ = [part async for part in packed(both.agent, "nothing-there")]
