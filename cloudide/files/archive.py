@@ -20,7 +20,8 @@ async def packed(agent: Agent, path: str) -> AsyncGenerator[bytes]:
     Ending the iteration ends the program.
 
     Raises:
-        NotFound: there is nothing of that name. Unavailable: it cannot be made; before the first bytes where that is known by then.
+        NotFound: there is nothing of that name. Unavailable: it cannot be made; before the first
+            bytes where that is known by then.
     """
     # tar itself would say so only after the first bytes.
     if path and (await agent.stat([path]))[0] is None:

@@ -192,5 +192,5 @@ async def _whole(agent: Agent, command: list[str]) -> tuple[int | None, bytes, b
 def _sentence(said: bytes) -> str:
     """What ripgrep says is wrong, without the drawing of where."""
     lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
-    telling = [line.removeprefix("error: ") for line in lines if line.startswith("error:")]
+    telling = [line.removeprefix("error: ") for line in lines if line.startswith("error")]
     return f"This cannot be searched for: {telling[0]}." if telling else ""

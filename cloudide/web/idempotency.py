@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from cloudide.errors import CloudIDEError, Conflict, InvalidInput
 from cloudide.identity.sealing import Sealing
@@ -81,7 +81,9 @@ class Idempotency:
         here = (idempotency_keys.c.user == user, idempotency_keys.c.key == key)
         try:
             response = await work()
-            body = bytes(response.body)
+            # What is streamed only tells something; it is not kept, and done anew.
+            streamed = isinstance(response, StreamingResponse)
+            body = b"" if streamed else bytes(response.body)
         except BaseException:
             async with self._database.begin() as db:
                 await db.execute(delete(idempotency_keys).where(*here))
@@ -89,7 +91,7 @@ class Idempotency:
         kept = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         packed = msgspec.json.encode(_Answer(response.status_code, kept, body))
         async with self._database.begin() as db:
-            if response.status_code >= 400 or len(packed) > ANSWER_LIMIT:
+            if streamed or response.status_code >= 400 or len(packed) > ANSWER_LIMIT:
                 await db.execute(delete(idempotency_keys).where(*here))
             else:
                 sealed = self._sealing.seal(packed, about)

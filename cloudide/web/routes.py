@@ -263,6 +263,7 @@ ENDPOINTS = [
     Endpoint("POST", f"{WORKSPACE}/deleted/{{deleted}}/restore", WRITE, files.restore_deleted),
     Endpoint("GET", f"{WORKSPACE}/chat", READ, together.show_chat),
     Endpoint("POST", f"{WORKSPACE}/chat", READ, together.say),
+    Endpoint("POST", f"{WORKSPACE}/gather", READ, together.gather),
     Endpoint("GET", f"{WORKSPACE}/comments", READ, together.show_comments),
     Endpoint("POST", f"{WORKSPACE}/comments", WRITE, together.comment),
     Endpoint("POST", f"{WORKSPACE}/comments/{{comment}}/replies", WRITE, together.reply),

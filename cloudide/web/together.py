@@ -71,6 +71,14 @@ async def say(request: Request) -> Response:
     return json_response(await services(request).chat.say(grant, body.text), 201)
 
 
+@describe(tag="together", HTTP_204=None)
+async def gather(request: Request) -> Response:
+    """Ask everybody who has this workspace open to follow you."""
+    grant: Grant = request.state.grant
+    services(request).feed.publish("gather", grant.workspace, {"by": grant.person.id})
+    return no_content()
+
+
 @describe(tag="together", HTTP_200=CommentsView)
 async def show_comments(request: Request) -> Response:
     """All comments on text, open and resolved."""

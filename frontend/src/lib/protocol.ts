@@ -562,6 +562,16 @@ export interface LogEvent {
   line: string;
 }
 
+/** Something said in the chat of a workspace; `at` in seconds since the epoch. */
+export interface ChatMessage {
+  id: number;
+  author: string;
+  name: string;
+  color: string;
+  text: string;
+  at: number;
+}
+
 export interface FilesEvent {
   type: 'files';
   workspace: string;
@@ -605,6 +615,9 @@ export type LiveEvent =
   | { type: 'git_action'; workspace: string; action: GitAction }
   | { type: 'task_ready'; workspace: string; task: string; port: number }
   | { type: 'activity'; workspace: string; stops_at: string | null }
+  | { type: 'chat'; workspace: string; message: ChatMessage }
+  | { type: 'comments'; workspace: string }
+  | { type: 'gather'; workspace: string; by: string }
   | { type: 'error'; workspace?: string | null; detail: string }
   | { type: 'pong' };
 

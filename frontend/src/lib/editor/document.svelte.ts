@@ -13,6 +13,7 @@ import { theme } from '../shell/theme.svelte';
 import { toasts } from '../shell/toasts.svelte';
 import { languageOf } from './languages';
 import { type CursorPlace, Editor } from './setup';
+import { placeOf } from './shared-view';
 
 const REFUSALS: Record<number, string> = {
   [CloseCode.signInAgain]: 'Your session has ended: sign in again.',
@@ -50,7 +51,13 @@ export class OpenDocument {
   blame = $state.raw<BlameState>({ state: 'off' });
   path = $state('');
   readonly language = $derived(languageOf(this.path)?.name ?? 'Plain text');
+  /** Told of a click on a comment, and of what the person does here by themselves. */
+  onComment: (id: string) => void = () => undefined;
+  onTouch: () => void = () => undefined;
+  /** Told when others have moved. */
+  onOthers: () => void = () => undefined;
   readonly provider: Provider;
+  #awareness: Awareness | null = null;
   readonly #offline: OfflineStore;
   #closed = false;
 
@@ -249,14 +256,26 @@ export class OpenDocument {
       awareness,
       readOnly: this.provider.readOnly,
       dark: theme.dark,
+      commented: (id) => this.onComment(id),
+      touched: () => this.onTouch(),
       moved: (place) => {
         this.cursor = place;
         if (this.blame.state === 'shown') this.#tellBlame();
       },
     });
-    awareness.on('change', () => this.#count(awareness));
+    this.#awareness = awareness;
+    awareness.on('change', () => {
+      this.#count(awareness);
+      this.onOthers();
+    });
     this.#count(awareness);
     this.edits(this);
+  }
+
+  /** Where somebody is in this text: what is on top of their page, else their cursor. */
+  placeOfPerson(id: string): number | null {
+    const awareness = this.#awareness;
+    return awareness && this.editor ? placeOf(awareness, this.provider.text, id) : null;
   }
 
   #count(awareness: Awareness): void {

@@ -27,6 +27,10 @@ export class Documents {
   takesFocus = false;
   /** Told of each editor, once it is there and when its file has another path. */
   onEditor: (document: OpenDocument) => void = () => undefined;
+  /** See `OpenDocument`. */
+  onComment: (id: string) => void = () => undefined;
+  onTouch: () => void = () => undefined;
+  onOthers: (document: OpenDocument) => void = () => undefined;
   readonly active = $derived(this.current.active);
   /** The latest files first, for going back and for opening by name. */
   recent = $state.raw<readonly string[]>([]);
@@ -217,7 +221,11 @@ export class Documents {
       this.#relocate(document, to);
       toasts.info(`${baseName(from)} is now ${baseName(from) === baseName(to) ? to : baseName(to)}.`);
     };
-    return new OpenDocument(this.workspace, path, moved, (document) => this.onEditor(document));
+    const made = new OpenDocument(this.workspace, path, moved, (document) => this.onEditor(document));
+    made.onComment = (id) => this.onComment(id);
+    made.onTouch = () => this.onTouch();
+    made.onOthers = () => this.onOthers(made);
+    return made;
   }
 
   #show(path: string): void {

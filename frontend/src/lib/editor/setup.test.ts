@@ -26,7 +26,7 @@ class Tab {
         changed: () => undefined,
         ready: (doc, awareness) => {
           this.editors.push(
-            new Editor({ path, text: doc.getText('content'), awareness, readOnly: false, dark: false, moved: () => undefined }),
+            new Editor({ path, text: doc.getText('content'), awareness, readOnly: false, dark: false, moved: ignore, commented: ignore, touched: ignore }),
           );
         },
         reset: () => this.editor.destroy(),
@@ -90,6 +90,8 @@ afterEach(() => {
   for (const tab of tabs) tab.destroy();
   tabs = [];
 });
+
+const ignore = (): void => undefined;
 
 describe('undo', () => {
   test('takes back only what this person did', async () => {

@@ -27,6 +27,8 @@ import type { Awareness } from 'y-protocols/awareness';
 import * as Y from 'yjs';
 import { cspNonce } from '../shell/nonce';
 import type { Choices } from '../settings/settings.svelte';
+import { type CommentMark, commentMarks, setComments } from './comment-marks';
+import { sharedView } from './shared-view';
 import { comfortsOf, keyMapOf, undoRedo } from './comforts';
 import { blame, type BlameAnswer, blameAt, setBlame } from './blame';
 import { completion } from '../languages/completion';
@@ -48,6 +50,10 @@ export interface EditorOptions {
   readOnly: boolean;
   dark: boolean;
   moved: (place: CursorPlace) => void;
+  /** Somebody clicked on what a comment is on. */
+  commented: (id: string) => void;
+  /** The person does something here by themselves: types, clicks, scrolls. */
+  touched: () => void;
 }
 
 const look = EditorView.theme({
@@ -179,6 +185,8 @@ export class Editor {
           // Its keys go before the usual ones.
           this.#languages.of([]),
           this.#comforts.of([]),
+          commentMarks(options.commented),
+          sharedView(awareness, text),
           completion,
           lineNumbers(),
           highlightActiveLineGutter(),
@@ -214,6 +222,9 @@ export class Editor {
           EditorView.contentAttributes.of({ spellcheck: 'false' }),
           this.#label.of(labelOf(path)),
           EditorView.domEventObservers({
+            keydown: options.touched,
+            pointerdown: options.touched,
+            wheel: options.touched,
             scroll: (_event, view) => {
               const { scrollTop: top, scrollLeft: left } = view.scrollDOM;
               if (view.dom.isConnected) this.#scroll = { top, left };
@@ -275,6 +286,17 @@ export class Editor {
     const at = Math.min(to, from + Math.max(0, column - 1));
     this.view.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: 'center' }) });
     this.view.focus();
+  }
+
+  /** Scrolls so that a place is on top, without moving the cursor: for who follows somebody. */
+  show(at: number): void {
+    const place = Math.min(at, this.view.state.doc.length);
+    this.view.dispatch({ effects: EditorView.scrollIntoView(place, { y: 'start', yMargin: 0 }) });
+  }
+
+  /** Marks the places that comments are on. */
+  setComments(comments: readonly CommentMark[]): void {
+    this.view.dispatch({ effects: setComments.of(comments) });
   }
 
   /** The file has another path, and perhaps another language. */

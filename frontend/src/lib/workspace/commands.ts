@@ -167,6 +167,22 @@ export function commandsOf(page: Page): Command[] {
     { id: 'terminal.new', group: 'Terminal', title: 'New terminal', keys: ['Ctrl+Shift+`'], run: () => page.newTerminal(), enabled: runnable, inTerminal: true },
     { id: 'terminal.next', group: 'Terminal', title: 'The next terminal', run: () => (layout.show('terminals'), terminals.step(1)), enabled: () => terminals.tabs.length > 1 },
 
+    {
+      id: 'together.comment',
+      group: 'Together',
+      title: 'Comment on what is selected',
+      keys: ['Mod+Alt+M'],
+      run: () => {
+        if (!documents.active) return;
+        open.comments.begin(documents.active);
+        open.talk = 'comments';
+        layout.show('together');
+      },
+      enabled: () => open.writable && editor(),
+    },
+    { id: 'together.chat', group: 'Together', title: 'Say something to everybody here', run: () => ((open.talk = 'chat'), page.toggle('together')), enabled: () => !layout.shows('together') },
+    { id: 'together.stop', group: 'Together', title: 'Stop following', run: () => open.following.stop(), enabled: () => open.following.person !== null },
+
     { id: 'workspace.share', group: 'Workspace', title: 'Share', run: () => page.dialog('share') },
     { id: 'workspace.secrets', group: 'Workspace', title: 'Secrets', run: () => page.dialog('secrets'), enabled: owner },
     { id: 'workspace.start', group: 'Workspace', title: 'Start', run: () => void open.act('start'), enabled: () => open.writable && !open.running },

@@ -3,6 +3,9 @@ import { FileIndex } from '../files/index.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { Uploads } from '../files/uploads.svelte';
 import { Repository } from '../git/repository.svelte';
+import { Chat } from '../together/chat.svelte';
+import { Comments, rangeOf, type Thread } from '../together/comments.svelte';
+import { Following } from '../together/following.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
 import { Languages } from '../languages/languages.svelte';
 import {
@@ -17,6 +20,7 @@ import { Ports } from '../ports/ports.svelte';
 import { Search } from '../search/search.svelte';
 import { Services } from '../services/services.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
+import { session } from '../session/session.svelte';
 import { toasts } from '../shell/toasts.svelte';
 import { Tasks } from '../tasks/tasks.svelte';
 import { Terminals } from '../terminal/terminals.svelte';
@@ -36,6 +40,13 @@ export class OpenWorkspace {
   acting = $state(false);
   readonly tree: FileTree;
   readonly index: FileIndex;
+  readonly chat: Chat;
+  readonly comments: Comments;
+  readonly following: Following;
+  /** What shows of what people say. */
+  talk = $state<'chat' | 'comments'>('chat');
+  /** Shows what people say; set by the page. */
+  revealTalk: () => void = () => undefined;
   readonly git: Repository;
   readonly uploads: Uploads;
   readonly search: Search;
@@ -65,6 +76,16 @@ export class OpenWorkspace {
     this.ports = new Ports(id);
     this.services = new Services(id);
     this.languages = new Languages(id, this.documents);
+    this.chat = new Chat(id);
+    this.comments = new Comments(id);
+    this.following = new Following(this.documents);
+    this.documents.onTouch = () => this.following.stop();
+    this.documents.onOthers = (document) => document === this.documents.active && this.following.look();
+    this.documents.onComment = (thread) => {
+      this.comments.chosen = thread;
+      this.talk = 'comments';
+      this.revealTalk();
+    };
   }
 
   /** Loads and follows the workspace until the answer is called. */
@@ -74,6 +95,8 @@ export class OpenWorkspace {
     const online = (): void => this.documents.reconnect();
     window.addEventListener('online', online);
     void this.load();
+    void this.chat.load();
+    void this.comments.load();
     this.documents.restore();
     return () => {
       window.removeEventListener('online', online);
@@ -119,6 +142,8 @@ export class OpenWorkspace {
 
   #take(event: PageEvent): void {
     this.progress.take(event, this.id);
+    this.chat.take(event);
+    this.comments.take(event);
     switch (event.type) {
       case 'workspace':
         if (event.workspace.id === this.id) this.#adopt(event.workspace);
@@ -127,7 +152,12 @@ export class OpenWorkspace {
         if (event.workspace === this.id) toasts.error(new Error(event.message));
         return;
       case 'presence':
-        if (event.workspace === this.id) this.people = event.people;
+        if (event.workspace !== this.id) return;
+        this.people = event.people;
+        this.following.take(event.people);
+        return;
+      case 'gather':
+        if (event.workspace === this.id) this.#gather(event.by);
         return;
       case 'requests':
         if (event.workspace === this.id) this.requests = event.requests;
@@ -181,6 +211,37 @@ export class OpenWorkspace {
       await request('POST', workspaceUrl(this.id, '/activity'));
     } catch (error) {
       toasts.error(error, 'Not kept running');
+    }
+  }
+
+  /** Somebody would like to be followed. */
+  #gather(by: string): void {
+    const person = this.people.find(({ id }) => id === by);
+    if (!person || by === session.user?.id || this.following.person === by) return;
+    toasts.info(`${person.name} asks you to follow.`, { label: 'Follow', run: () => this.following.start(person) });
+  }
+
+  /** Opens the file that a comment is in, at its words. */
+  showComment({ place }: Thread): void {
+    const document = this.documents.open(place.path, true);
+    const range = document.editor ? rangeOf(place, document.provider.text) : null;
+    const doc = document.editor?.view.state.doc;
+    const line = range && doc ? doc.lineAt(Math.min(range.from, doc.length)).number : place.line;
+    if (document.editor) document.editor.goTo(line);
+    else void this.languages.goTo(place.path, { start: { line: line - 1, character: 0 }, end: { line: line - 1, character: 0 } });
+  }
+
+  /** Marks what comments are on in the editors that show their files. */
+  markComments(): void {
+    for (const { editor, path, provider } of this.documents.list) {
+      if (!editor) continue;
+      editor.setComments(
+        this.comments.of(path).flatMap(({ id, place, replies }) => {
+          const range = rangeOf(place, provider.text);
+          const [first] = replies;
+          return range ? [{ id, ...range, said: first ? `${first.name}: ${first.text.slice(0, 200)}` : '' }] : [];
+        }),
+      );
     }
   }
 
