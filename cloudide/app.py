@@ -77,6 +77,8 @@ from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.lifecycle import Desired
 from cloudide.workspaces.pool_store import PoolStore
+from cloudide.workspaces.prebuild_store import PrebuildStore
+from cloudide.workspaces.prebuilds import Prebuilds
 from cloudide.workspaces.service_store import ServiceStore
 from cloudide.workspaces.services import Services as WorkspaceServices
 from cloudide.workspaces.store import Store
@@ -127,6 +129,14 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         feed,
         settings,
     )
+    prebuilds = Prebuilds(
+        PrebuildStore(database, settings.prebuilds_per_team),
+        runtime,
+        containers,
+        images,
+        agents,
+        settings,
+    )
     supervisor = Supervisor(
         store, pools, runtime, agents, images, beside, containers, feed, settings
     )
@@ -169,6 +179,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
     )
     supervisor.means.before_stop = flush
+    supervisor.means.seed = prebuilds.seed
 
     chat, comments = Chat(database), Comments(database)
     chat.on_message = lambda workspace, message: feed.publish(
@@ -256,6 +267,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await stack.enter_async_context(git)
         await stack.enter_async_context(images)
         await stack.enter_async_context(beside)
+        await stack.enter_async_context(prebuilds)
         await stack.enter_async_context(supervisor)
         activity.on_stop = lambda workspace: audit.append(
             "workspace.stop", workspace=workspace, detail={"by": "idle"}
@@ -275,6 +287,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             store=store,
             supervisor=supervisor,
             beside=beside,
+            prebuilds=prebuilds,
             activity=activity,
             runtime=runtime,
             images=images,

@@ -167,6 +167,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     pool_limit: int = _option(20, "workspaces", "ready workspaces of all pools together")
     pools_per_team: int = _option(4, "workspaces", "ready workspaces of the pools of one team")
+    prebuild_timeout: float = _option(
+        3600.0, "seconds", "time that the command of a prebuild may take"
+    )
+    prebuilds_per_team: int = _option(5, "prebuilds", "prebuilds one team may have")
     service_images: str = _option(
         "postgres:*, postgis/postgis:*, pgvector/pgvector:*, mysql:*, mariadb:*, redis:*, "
         "valkey/valkey:*, memcached:*, mongo:*, rabbitmq:*, nats:*, elasticsearch:*, "

@@ -14,6 +14,7 @@ from cloudide.cli.files import file
 from cloudide.cli.owned import secret, webhook
 from cloudide.cli.people import audit, invite, user
 from cloudide.cli.pools import pool
+from cloudide.cli.prebuilds import prebuild
 from cloudide.cli.remotely import ProfileName, ServerUrl, Token
 from cloudide.cli.remotely import reporting as _run
 from cloudide.cli.teams import team
@@ -33,6 +34,7 @@ cli.add_typer(port, name="port")
 cli.add_typer(image, name="image")
 cli.add_typer(pool, name="pool")
 cli.add_typer(build, name="build")
+cli.add_typer(prebuild, name="prebuild")
 cli.add_typer(user, name="user")
 cli.add_typer(team, name="team")
 cli.add_typer(invite, name="invite")

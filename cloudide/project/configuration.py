@@ -24,6 +24,7 @@ from cloudide.project.schema import (
     FILE_LIMIT,
     Configuration,
     LanguageTable,
+    PrebuildTable,
     Resources,
     ServiceTable,
     TaskTable,
@@ -138,6 +139,22 @@ def services(document: dict[str, Any]) -> tuple[dict[str, ServiceTable], list[Mi
     return {name: table for name, table in good.items() if name not in wrong}, found
 
 
+def prebuild(document: dict[str, Any]) -> tuple[PrebuildTable | None, list[Mistake]]:
+    """`[prebuild]`, if it is there and as it should be, and what is wrong with it."""
+    if "prebuild" not in document:
+        return None, []
+    value = document["prebuild"]
+    wrong = list(_wrong("prebuild", value, PrebuildTable, _check_prebuild))
+    if wrong:
+        return None, [
+            msgspec.structs.replace(
+                each, message=f"[prebuild]: {each.message}", path=("prebuild", *each.path)
+            )
+            for each in wrong
+        ]
+    return msgspec.convert(value, PrebuildTable), []
+
+
 def _circle(start: str, through: str, tables: dict[str, ServiceTable]) -> list[str]:
     """The way from a service by one that it depends on back to itself; [] where there is none."""
     ways = [[start, through]]
@@ -246,6 +263,10 @@ def _check_language(name: str, language: LanguageTable) -> Iterator[Mistake]:
         if not end or "/" in end:
             message = f"extensions: {end[:KEY_SHOWN]!r} is not the end of a name such as .zig."
             yield Mistake(message, ("extensions", index))
+
+
+def _check_prebuild(_: str, prebuild: PrebuildTable) -> Iterator[Mistake]:
+    yield from _check_command(prebuild.command)
 
 
 def _check_service(name: str, service: ServiceTable) -> Iterator[Mistake]:

@@ -144,6 +144,18 @@ class ServiceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = None
 
 
+class PrebuildTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[prebuild]`."""
+
+    command: Annotated[
+        list[str] | str,
+        Meta(
+            description="What sets the project up ahead of new workspaces, such as `npm ci`: a "
+            "line for the shell, or a list of program and arguments. It gets nobody's secrets."
+        ),
+    ]
+
+
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -162,3 +174,6 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "container that programs here reach by that name."
         ),
     ] = {}
+    prebuild: Annotated[
+        PrebuildTable | None, Meta(description="How the project is set up ahead.")
+    ] = None

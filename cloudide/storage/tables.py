@@ -164,6 +164,27 @@ workspace_services = Table(
     Column("applied", Text, nullable=False),
 )
 
+# What is set up ahead of new workspaces. `seed` is of `prebuild_seeds`, or "".
+prebuilds = Table(
+    "prebuilds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), nullable=True, index=True),
+    Column("image", String, nullable=False),
+    Column("git_url", String, nullable=False),
+    Column("git_ref", String, nullable=False),
+    Column("every_hours", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("commit", String, nullable=False),
+    Column("seed", String, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("built_at", Float, nullable=False),
+)
+
+# What there may be of prebuilds in the engine; one that no prebuild refers to is removed.
+prebuild_seeds = Table("prebuild_seeds", metadata, Column("id", String, primary_key=True))
+
 # How many workspaces of an image are kept ready; without a team: for everybody.
 pools = Table(
     "pools",

@@ -37,6 +37,7 @@ from cloudide.web import (
     people,
     pools,
     ports,
+    prebuilds,
     providers,
     relays,
     search,
@@ -83,6 +84,7 @@ API = "/api/v1"
 TEAM = f"{API}/teams/{{team}}"
 WORKSPACE = f"{API}/workspaces/{{workspace}}"
 WEBHOOK = f"{API}/webhooks/{{webhook}}"
+PREBUILD = f"{API}/prebuilds/{{prebuild}}"
 SECRET = f"{API}/secrets/{{secret}}"
 IMAGE = f"{API}/images/{{image}}"
 VERSION = f"{IMAGE}/versions/{{version}}"
@@ -237,6 +239,11 @@ ENDPOINTS = [
     Endpoint("GET", BUILD, SIGNED_IN, builds.show),
     Endpoint("GET", f"{BUILD}/log", SIGNED_IN, builds.show_log),
     Endpoint("POST", f"{BUILD}/cancel", SIGNED_IN, builds.cancel, "image.build.cancel"),
+    Endpoint("GET", f"{API}/prebuilds", SIGNED_IN, prebuilds.show_all),
+    Endpoint("POST", f"{API}/prebuilds", SIGNED_IN, prebuilds.create, "prebuild.create"),
+    Endpoint("GET", PREBUILD, SIGNED_IN, prebuilds.show),
+    Endpoint("POST", f"{PREBUILD}/runs", SIGNED_IN, prebuilds.run, "prebuild.run"),
+    Endpoint("DELETE", PREBUILD, SIGNED_IN, prebuilds.delete, "prebuild.delete"),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),
     Endpoint("GET", WORKSPACE, READ, workspaces.show),

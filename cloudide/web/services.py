@@ -44,6 +44,7 @@ from cloudide.web.idempotency import Idempotency
 from cloudide.web.live import LiveSockets
 from cloudide.workspaces.activity import Activity
 from cloudide.workspaces.feed import Feed
+from cloudide.workspaces.prebuilds import Prebuilds
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.services import Services as WorkspaceServices
 from cloudide.workspaces.store import Store
@@ -65,6 +66,7 @@ class Services:
     store: Store
     supervisor: Supervisor
     beside: WorkspaceServices
+    prebuilds: Prebuilds
     activity: Activity
     runtime: Runtime
     images: Images

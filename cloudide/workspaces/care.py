@@ -24,7 +24,7 @@ from cloudide.errors import CloudIDEError, EngineUnavailable
 from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers, Images
 from cloudide.workspaces.feed import Feed
-from cloudide.workspaces.initialize import clone
+from cloudide.workspaces.initialize import catch_up, clone
 from cloudide.workspaces.lifecycle import (
     Container,
     Desired,
@@ -64,6 +64,10 @@ async def _nothing(_: str) -> None:
     return None
 
 
+async def _unseeded(_: Workspace) -> bool:
+    return False
+
+
 def _as_nobody(_: Workspace) -> AbstractAsyncContextManager[Mapping[str, str]]:
     return nullcontext(dict[str, str]())
 
@@ -83,6 +87,7 @@ class Means:
     before_stop: Callable[[str], Awaitable[None]] = _nothing
     after_delete: Callable[[str], Awaitable[None]] = _nothing
     cloning: Cloning = _as_nobody
+    seed: Callable[[Workspace], Awaitable[bool]] = _unseeded
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
     on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
@@ -273,8 +278,9 @@ class Care:
         if workspace.git_url:
             agent = self._means.agents.agent(self.id)
             try:
+                seeded = await self._means.seed(workspace)
                 async with self._means.cloning(workspace) as environment:
-                    await clone(
+                    await (catch_up if seeded else clone)(
                         agent,
                         workspace.git_url,
                         workspace.git_ref,

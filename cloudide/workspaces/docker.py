@@ -18,6 +18,7 @@ import structlog
 
 from cloudide.errors import CloudIDEError, Conflict, EngineUnavailable, NotFound
 from cloudide.workspaces import firewall
+from cloudide.workspaces.copies import copy_volumes, end_copy
 from cloudide.workspaces.docker_services import DockerServices
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.events import follow
@@ -125,6 +126,28 @@ class DockerRuntime:
 
     async def remove(self, workspace_id: str) -> None:
         await self._exclusively(workspace_id, lambda: self._remove(workspace_id))
+
+    async def retire(self, workspace_id: str, timeout: float) -> None:
+        await self.stop(workspace_id, timeout)
+        name = self._name(workspace_id)
+
+        async def retire() -> None:
+            await self._remove(workspace_id)
+            await self._engine.call(
+                lambda client: _ignoring_missing(lambda: client.remove_network(name))
+            )
+
+        await self._exclusively(workspace_id, retire)
+
+    async def copy(self, source: str, target: str, image: str, timeout: float) -> None:
+        from_, to = self._name(source), self._name(target)
+        labels = {**self._labels(target), "cloudide.role": "copy"}
+        await self._exclusively(
+            target,
+            lambda: self._engine.call(
+                lambda client: copy_volumes(client, from_, to, image, labels, timeout)
+            ),
+        )
 
     async def destroy(self, workspace_id: str) -> None:
         await self._exclusively(workspace_id, lambda: self._destroy(workspace_id))
@@ -240,6 +263,7 @@ class DockerRuntime:
         name = self._name(workspace_id)
         await self._remove(workspace_id)
         await self.services.destroy(workspace_id)
+        await self._engine.call(lambda client: end_copy(client, name))
 
         def forget(remove: Callable[[APIClient], object]) -> Coroutine[Any, Any, None]:
             return self._engine.call(lambda client: _ignoring_missing(remove, client))

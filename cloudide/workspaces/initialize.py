@@ -75,6 +75,49 @@ async def clone(
         raise
 
 
+async def catch_up(
+    agent: Agent,
+    url: str,
+    ref: str,
+    log: Callable[[str], None],
+    limit: float,
+    environment: Mapping[str, str],
+) -> None:
+    """Bring a copy of a prebuild to what is newest at `url`, and to `ref`, if any.
+
+    Raises:
+        CloudIDEError: Git's own words say why.
+    """
+    await _git(agent, ["remote", "set-url", "origin", url], log, limit, url, {})
+    fetch = ["fetch", "--progress", "--prune", "--tags", "--force", "origin"]
+    await _git(agent, fetch, log, limit, url, environment)
+    if ref:
+        await _git(agent, ["checkout", "--force", ref, "--"], log, limit, f"{ref!r} of {url}", {})
+    # A tag or a commit has nothing to follow; of a branch the newest is wanted.
+    on_branch = await agent.execute(["git", "symbolic-ref", "--quiet", "HEAD"], timeout=limit)
+    if on_branch.code == 0:
+        await _git(agent, ["reset", "--hard", "@{upstream}"], log, limit, url, {})
+
+
+async def command(agent: Agent, argv: list[str], limit: float, what: str) -> str:
+    """Run a program in the root; its output.
+
+    Raises:
+        Unavailable: it failed, with the end of what it said.
+    """
+    said = bytearray()
+
+    def output(_stream: int, data: bytes) -> None:
+        said.extend(data)
+        del said[:-_LONGEST_LINE]
+
+    ended = await agent.execute(argv, on_output=output, timeout=limit)
+    text = said.decode(errors="replace")
+    if ended.code != 0:
+        raise Unavailable(f"{what} failed ({ended.code}). It said: “{text.strip() or 'nothing'}”.")
+    return text
+
+
 async def _git(
     agent: Agent,
     arguments: list[str],

@@ -190,6 +190,20 @@ class Runtime(Protocol):
         """Remove the container and keep volumes and network; fine when it is not there."""
         ...
 
+    async def retire(self, workspace_id: str, timeout: float) -> None:
+        """Stop and remove the container, and the network with it; only volumes stay."""
+        ...
+
+    async def copy(self, source: str, target: str, image: str, timeout: float) -> None:
+        """Copy the files of one workspace's volumes into another's, which has a container.
+
+        `image` has `cp`; it sees the two and nothing else. May be repeated after a failure.
+
+        Raises:
+            Unavailable: it failed, or took longer than `timeout` seconds.
+        """
+        ...
+
     async def destroy(self, workspace_id: str) -> None:
         """Remove container, volumes and network; fine when any of them is not there."""
         ...

@@ -53,6 +53,7 @@ BODIES: dict[str, object] = {
     "POST /api/v1/webhooks": {"url": "https://10.0.0.1/"},
     f"PATCH {routes.WEBHOOK}": {},
     f"POST {routes.WEBHOOK}/replay": {"since": "2026-01-01T00:00:00Z"},
+    "POST /api/v1/prebuilds": {"image": "missing", "git": {"url": "https://example.org/x"}},
     "PUT /api/v1/pools": {"image": "missing", "size": 1},
     "POST /api/v1/teams": {"name": ""},
     "PATCH /api/v1/teams/{team}": {"name": ""},
@@ -97,7 +98,7 @@ ENDING = {
 }
 # Whose refusal hides nothing, because they are of no workspace and of no team.
 SITE_WIDE = {"/api/v1/workspaces", "/api/v1/teams", "/api/v1/audit", "/api/v1/users"}
-SITE_WIDE |= {"/api/v1/users/{user}", "/api/v1/webhooks", "/api/v1/pools"}
+SITE_WIDE |= {"/api/v1/users/{user}", "/api/v1/webhooks", "/api/v1/pools", "/api/v1/prebuilds"}
 SITE_WIDE |= {"/api/v1/images/collection"}
 
 
@@ -176,6 +177,7 @@ async def filled(people: People) -> AsyncIterator[dict[str, str]]:
         "{code}": "missing",
         "{action}": "missing",
         "{secret}": "missing",
+        "{prebuild}": "missing",
         "{credential}": "missing",
     }
     # Nothing stays at work: other files of tests look at what is.

@@ -81,6 +81,7 @@ class Document:
                 mistakes += configuration.tasks(value)[1]
                 mistakes += configuration.languages(value)[1]
                 mistakes += configuration.services(value)[1]
+                mistakes += configuration.prebuild(value)[1]
             return value, toml.places(text), mistakes
         if len(self.text) > devcontainer.FILE_LIMIT:
             limit = devcontainer.FILE_LIMIT // 1024

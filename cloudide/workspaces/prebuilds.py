@@ -1,0 +1,230 @@
+"""Prebuilds: a project cloned and set up ahead, for new workspaces to begin with.
+
+A prebuild is made in a container of nobody's, without anybody's secrets: clone, then the command
+that the project's `cloudide.toml` names. Its two volumes are kept as the *seed*; a new workspace of
+the same repository, branch and image gets a copy of them, with a token of its own like every
+workspace, and fetches what is new since. One is made at a time, behind people's own starts.
+
+The ids of what is in the engine are in a table of their own before anything is made and until it
+has gone; what no prebuild refers to is removed, whenever a server ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import structlog
+
+from cloudide.agents.hub import Agents
+from cloudide.agents.link import Agent
+from cloudide.errors import (
+    CloudIDEError,
+    EngineUnavailable,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+from cloudide.project import configuration
+from cloudide.project.schema import FILE, FILE_LIMIT
+from cloudide.settings import Settings
+from cloudide.workspaces.containers import Containers, Images
+from cloudide.workspaces.initialize import check_git_ref, check_git_url, clone, command
+from cloudide.workspaces.prebuild_store import Prebuild, PrebuildStore
+from cloudide.workspaces.runtime import Runtime
+from cloudide.workspaces.store import Workspace
+
+_log = structlog.get_logger(__name__)
+
+GENERATION = 1
+RECHECK_SECONDS = 60.0
+RETRY_SECONDS = 10.0
+COMMIT_LENGTH = 64
+COPIER = "base"  # the image whose `cp` copies volumes; it sees nothing else
+
+
+class Prebuilds:
+    """Use as an async context manager, which owns the one task."""
+
+    def __init__(
+        self,
+        store: PrebuildStore,
+        runtime: Runtime,
+        containers: Containers,
+        images: Images,
+        agents: Agents,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._containers = containers
+        self._images = images
+        self._agents = agents
+        self._settings = settings
+        self._seeding = asyncio.Lock()  # a seed is not removed while it is copied
+        self._at_work: tuple[str, asyncio.Task[str]] | None = None
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Prebuilds:
+        await self._store.interrupted()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    # ── what people ask ─────────────────────────────────────────────────────────────────────────
+
+    async def create(
+        self, team: str, image: str, url: str, ref: str, every_hours: float
+    ) -> Prebuild:
+        """Declare one, and make it soon; of the same team, image, address and branch there is one.
+
+        Raises:
+            InvalidInput: the address, branch or schedule is none.
+            NotFound: there is no such image. TooMany: the team has as many as there may be.
+        """
+        url, ref = check_git_url(url), check_git_ref(ref)
+        if not (every_hours == 0 or 0.1 <= every_hours <= 8760):
+            raise InvalidInput("every_hours is 0.1 to 8760, or 0.", pointer="/every_hours")
+        await self._containers.expect(image)
+        prebuild = await self._store.create(team, image, url, ref, every_hours)
+        self._wake.set()
+        return prebuild
+
+    async def run(self, id: str) -> Prebuild:
+        """Make it anew soon; the present seed is used until then. Raises: NotFound."""
+        await self._store.queue(id)
+        self._wake.set()
+        return await self._store.get(id)
+
+    async def delete(self, id: str) -> None:
+        """Raises: NotFound."""
+        await self._store.discard(id)
+        if self._at_work is not None and self._at_work[0] == id:
+            self._at_work[1].cancel()
+        self._wake.set()
+
+    async def list(self, team: str) -> list[Prebuild]:
+        """Those of a team, or ("") those for everybody."""
+        return await self._store.list(team)
+
+    async def get(self, id: str) -> Prebuild:
+        """Raises: NotFound."""
+        return await self._store.get(id)
+
+    async def seed(self, workspace: Workspace) -> bool:
+        """Copy the newest fitting prebuild into a new workspace; False: there is none.
+
+        Raises:
+            Unavailable: it could not be copied.
+        """
+        async with self._seeding:
+            found = await self._store.fitting(
+                workspace.team, workspace.image, workspace.git_url, workspace.git_ref
+            )
+            if found is None:
+                return False
+            copier = await self._images.ensure(COPIER)
+            await self._runtime.copy(found.seed, workspace.id, copier, self._settings.clone_timeout)
+            return True
+
+    # ── the task ────────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                pause = await self._step()
+            except EngineUnavailable:
+                pause = RETRY_SECONDS
+            except Exception:
+                _log.exception("prebuilds.step_failed")
+                pause = RECHECK_SECONDS
+            if pause:
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def _step(self) -> float:
+        for stale in await self._store.stale():
+            async with self._seeding:
+                await self._runtime.destroy(stale)
+            await self._agents.forget(stale)
+            await self._store.removed(stale)
+        due = await self._store.due(time.time())
+        if due is None:
+            return RECHECK_SECONDS
+        began = time.monotonic()
+        builder = "p" + secrets.token_hex(6)
+        await self._store.begin(due.id, builder)
+        try:
+            self._at_work = due.id, asyncio.create_task(self._build(due, builder))
+            commit = await self._result()
+            await self._store.finished(due.id, builder, commit, time.monotonic() - began)
+            _log.info("prebuild.ready", prebuild=due.id, commit=commit)
+        except (TimeoutError, CloudIDEError) as error:
+            message = error.message if isinstance(error, CloudIDEError) else "It took too long."
+            await self._store.failed(due.id, message)
+            _log.info("prebuild.failed", prebuild=due.id, error=message)
+        return 0.0
+
+    async def _result(self) -> str:
+        """What is built, or why not. Raises: Unavailable: it was deleted meanwhile."""
+        assert self._at_work is not None
+        _, task = self._at_work
+        try:
+            await asyncio.wait({task})
+        finally:
+            self._at_work = None
+            task.cancel()
+        if task.cancelled():
+            raise Unavailable("It was deleted while it was made.")
+        return task.result()
+
+    async def _build(self, prebuild: Prebuild, builder: str) -> str:
+        """Fill the builder's volumes; answers the commit. Its container is gone afterwards."""
+        spec = await self._containers.draw(builder, GENERATION, prebuild.image, lambda _: None)
+        await self._containers.fence()
+        await self._runtime.create(spec)
+        await self._runtime.start(builder)
+        agent = await self._agents.wait(builder, self._settings.start_timeout)
+        lines: list[str] = []
+        limit = self._settings.prebuild_timeout
+        await clone(agent, prebuild.git_url, prebuild.git_ref, lines.append, limit, {})
+        if setup := await _setup(agent):
+            await command(agent, setup, limit, "The prebuild's command")
+        commit = await command(agent, ["git", "rev-parse", "HEAD"], limit, "git rev-parse")
+        # The network and the link go with the container; what the files are stays.
+        await self._runtime.retire(builder, self._settings.stop_timeout)
+        await self._agents.forget(builder)
+        return commit.strip()[:COMMIT_LENGTH]
+
+
+async def _setup(agent: Agent) -> list[str] | None:
+    """What the project's `cloudide.toml` says is to be run.
+
+    Raises:
+        Unavailable: that part of it is wrong.
+    """
+    try:
+        content = (await agent.read(FILE, FILE_LIMIT)).content or b""
+        if len(content) > FILE_LIMIT:  # the agent is not to be believed
+            raise TooLarge
+    except NotFound:
+        return None
+    text, document, mistakes = configuration.load(content)
+    table, wrong = configuration.prebuild(document)
+    if found := configuration.problems(text, [*mistakes, *wrong]):
+        first = found[0]
+        raise Unavailable(f"{first.file}:{first.line}:{first.column}: {first.message}")
+    if table is None:
+        return None
+    return ["sh", "-c", table.command] if isinstance(table.command, str) else table.command

@@ -1,0 +1,146 @@
+"""Prebuilds on a real engine: what new workspaces begin with, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from containers import belongings
+from git_daemon import IDENTITY, git_daemon, repository, run
+from server import WAIT_SECONDS, Server, serving
+
+from cloudide.workspaces.engine import Engine
+
+pytest_plugins = ["engine"]
+
+PREBUILDS = "/api/v1/prebuilds"
+
+
+@pytest.fixture(scope="module")
+async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A server that may be killed."""
+    async with serving(tmp_path_factory.mktemp("prebuilds") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With `demo.git` and a clone of it, `work`; its command takes note of what it may know."""
+    folder = await repository(tmp_path_factory.mktemp("repository"))
+    await commit(folder, "cloudide.toml", '[prebuild]\ncommand = "sh setup.sh"\n')
+    await commit(folder, "setup.sh", "id > built.txt; env > ~/environment; echo $RANDOM >> once\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+async def git_url(folder: Path) -> AsyncIterator[str]:
+    async with git_daemon(folder) as url:
+        yield url
+
+
+async def commit(folder: Path, name: str, text: str) -> None:
+    work = folder / "work"
+    (work / name).write_text(text)
+    await run("git", "add", name, cwd=work)
+    await run("git", *IDENTITY, "commit", "--quiet", "--message", name, cwd=work)
+    await run("git", "push", "--quiet", "origin", "HEAD:main", cwd=work)
+
+
+async def until(server: Server, id: str, *states: str) -> dict[str, Any]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (found := await server.api.get(f"{PREBUILDS}/{id}"))["state"] not in states:  # noqa: ASYNC110 - nobody's
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def left(server: Server, engine: Engine, count: int) -> list[str]:
+    """Wait until there is no more than this in the engine, and say what."""
+    instance = (server.data_dir / "instance").read_text().strip()
+    async with asyncio.timeout(WAIT_SECONDS):
+        while len(found := await belongings(engine, instance)) > count:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def test_a_workspace_begins_with_what_was_set_up_and_has_what_is_newest(
+    own: Server, git_url: str, folder: Path, engine: Engine
+) -> None:
+    """The command has run once, ahead; no secret and no token of the prebuild is there."""
+    body = {"image": "base", "git": {"url": git_url}}
+    prebuild = await own.api.post(PREBUILDS, json=body)
+    ready = await until(own, prebuild["id"], "ready", "failed")
+    assert (ready["state"], ready["error"]) == ("ready", "")
+    assert ready["seconds"] > 0
+    [home, files] = await left(own, engine, 2)  # the two volumes of the seed, and nothing else
+    assert home.endswith("-home")
+    assert files.endswith("-workspace")
+
+    await commit(folder, "new.txt", "pushed later\n")
+    first = await own.api.create("first", git={"url": git_url})
+    second = await own.api.create("second", git={"url": git_url, "ref": "v1"})
+    once = await own.api.read(first, "once")
+    assert once == await own.api.read(second, "once")
+    assert await own.api.read(first, "new.txt") == b"pushed later\n"
+    assert await own.api.read(second, "a.txt") == b"one\n"
+    owner = (await own.api.run(first, "stat", "-c", "%U", "/workspace/built.txt"))[1].strip()
+    assert owner == "dev"
+    _, environment = await own.api.run(first, "cat", "/home/dev/environment")
+    token = (own.data_dir / "run" / first / "token").read_text()
+    assert token not in environment
+    assert f"CLOUDIDE_WORKSPACE={first}" not in environment
+    assert (await own.api.run(first, "git", "-C", "/workspace", "status", "--short", "-uno"))[
+        1
+    ] == ""
+    for workspace in (first, second):
+        await own.api.remove(workspace)
+
+    # Made anew, it takes the place of the former, whose volumes go; deleted, nothing is left.
+    await own.api.post(f"{PREBUILDS}/{prebuild['id']}/runs")
+    anew = await until(own, prebuild["id"], "ready")
+    assert anew["commit"] != ready["commit"]
+    assert set(await left(own, engine, 2)).isdisjoint({home, files})
+    await own.api.delete(f"{PREBUILDS}/{prebuild['id']}")
+    assert await left(own, engine, 0) == []
+
+
+async def test_one_that_fails_says_why_and_a_killed_server_leaves_nothing(
+    own: Server, git_url: str, folder: Path, engine: Engine
+) -> None:
+    await commit(folder, "setup.sh", "echo it is broken; exit 3\n")
+    body = {"image": "base", "git": {"url": git_url}}
+    prebuild = await own.api.post(PREBUILDS, json=body)
+    failed = await until(own, prebuild["id"], "failed")
+    assert "The prebuild's command failed (3)" in failed["error"]
+    assert "it is broken" in failed["error"]
+    assert failed["commit"] == ""
+    assert await left(own, engine, 0) == []
+
+    await commit(folder, "cloudide.toml", "[prebuild]\ncommand = 1\n")
+    await own.api.post(f"{PREBUILDS}/{prebuild['id']}/runs")
+    failed = await until(own, prebuild["id"], "failed")
+    assert failed["error"].startswith("cloudide.toml:2:11: [prebuild]")
+
+    await commit(folder, "cloudide.toml", f'[prebuild]\ncommand = "sleep {secrets.randbits(16)}"\n')
+    await own.api.post(f"{PREBUILDS}/{prebuild['id']}/runs")
+    await until(own, prebuild["id"], "building")
+    await own.kill()
+    await own.start()
+    assert (await until(own, prebuild["id"], "queued", "building"))["commit"] == ""
+    await until(own, prebuild["id"], "building")
+    await own.api.delete(f"{PREBUILDS}/{prebuild['id']}")
+    assert await left(own, engine, 0) == []
+    assert (await own.api.get(PREBUILDS))["prebuilds"] == []
+
+
+async def test_what_cannot_be(own: Server) -> None:
+    for body, status in (
+        ({"image": "base", "git": {"url": "/etc"}}, 400),
+        ({"image": "missing", "git": {"url": "https://example.org/x"}}, 404),
+        ({"image": "base", "git": {"url": "https://example.org/x"}, "every_hours": -1}, 400),
+    ):
+        answer = await own.api.request("POST", PREBUILDS, json=body)
+        assert answer.status_code == status, answer.text
