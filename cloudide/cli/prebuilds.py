@@ -38,7 +38,7 @@ def list_prebuilds(remote: Remote, out: Output, team: OfTeam = "") -> None:
 def create(
     remote: Remote,
     out: Output,
-    url: Annotated[str, typer.Argument(help="Address of a Git repository.")],
+    repository: Annotated[str, typer.Argument(help="Address of a Git repository.")],
     image: Annotated[str, typer.Option(help="Id of an image.")] = "base",
     ref: Annotated[str, typer.Option(help="A branch; default: the repository's own.")] = "",
     every: Annotated[float, typer.Option(help="Hours after which it is made anew; 0: never.")] = 0,
@@ -47,7 +47,7 @@ def create(
     """Set a repository up ahead, soon and by a schedule."""
     body = {
         "image": image,
-        "git": {"url": url, "ref": ref},
+        "git": {"url": repository, "ref": ref},
         "every_hours": every,
         "team": team_id(remote, team) if team else "",
     }

@@ -69,8 +69,11 @@ async def create(request: Request) -> Response:
     body = await json_body(request, NewPrebuild)
     request.state.audit |= {"team": body.team[:64], "image": body.image[:64]}
     await may_arrange(request, team=body.team)
-    made = await services(request).prebuilds.create(
-        body.team, body.image, body.git.url, body.git.ref, body.every_hours
+    provided = services(request)
+    # It is for all that team's members, or for everybody: so is its image.
+    image = provided.images.resolve(body.image, {body.team} if body.team else set())
+    made = await provided.prebuilds.create(
+        body.team, image, body.git.url, body.git.ref, body.every_hours
     )
     request.state.audit |= {"prebuild": made.id}
     return json_response(_view(made), 201, {"Location": f"/api/v1/prebuilds/{made.id}"})
