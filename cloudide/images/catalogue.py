@@ -1,7 +1,8 @@
 """The stock images: what is in `images/`, read without asking the engine.
 
 Each folder with an `image.toml` is one: `title`, `description` and optionally `parent`, another
-stock image (else the Debian base). The version of an image is a hash of its folder and of its
+stock image (else the Debian base); with `on_demand` it is built when somebody first asks for it,
+all others ahead. The version of an image is a hash of its folder and of its
 parent's version, so that it is known before anything is built and changes when anything in it does.
 """
 
@@ -34,6 +35,7 @@ class StockImage(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None
     version: str
     files: dict[str, bytes]
+    on_demand: bool = False
 
     @property
     def tag(self) -> str:
@@ -48,6 +50,7 @@ class _Description(msgspec.Struct, forbid_unknown_fields=True):
     title: str
     description: str
     parent: str | None = None
+    on_demand: bool = False
 
 
 def folder() -> Path:
@@ -77,6 +80,7 @@ def read(root: Path | None = None) -> dict[str, StockImage]:
                 parent=description.parent,
                 version=version(files, parent.version if parent else DEBIAN),
                 files=files,
+                on_demand=description.on_demand,
             )
         return images[id]
 

@@ -91,14 +91,14 @@ class StockImages:
         ]
 
     async def prepare(self, report: Report = _silent) -> None:
-        """Build whatever is missing, side by side where possible.
+        """Build whatever is missing, side by side where possible; not what is built on demand.
 
         Raises:
             Unavailable: something could not be built; what could be has been.
         """
         results = await asyncio.gather(
             self.ensure_agent_volume(report),
-            *(self.ensure(id, report) for id in self.images),
+            *(self.ensure(id, report) for id, each in self.images.items() if not each.on_demand),
             return_exceptions=True,
         )
         for result in results:

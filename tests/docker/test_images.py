@@ -63,15 +63,16 @@ async def test_nothing_is_built_twice(stock: StockImages) -> None:
     reports: list[Progress] = []
     await stock.prepare(reports.append)
     assert reports == []
-    assert all(image.ready for image in await stock.list())
-    assert [image.id for image in await stock.list()] == ["base", "python", "polyglot"]
+    ahead = [image.id for image in stock.images.values() if not image.on_demand]
+    assert ahead == ["base", "python", "polyglot"]
+    assert set(ahead) <= {image.id for image in await stock.list() if image.ready}
 
 
 async def test_unknown_image_names_the_known(stock: StockImages) -> None:
     with pytest.raises(NotFound) as error:
         await stock.ensure("cobol")
     assert "'cobol'" in error.value.message
-    assert "base, python, polyglot" in error.value.message
+    assert ", ".join(stock.images) in error.value.message
 
 
 async def test_python_image_is_ready_for_a_person(
