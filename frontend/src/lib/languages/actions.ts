@@ -181,15 +181,15 @@ async function run(plugin: LSPPlugin, actions: Actions, action: CodeAction | Ser
 export const showMenu: Command = (view) => {
   if (!LSPPlugin.get(view)) return false;
   const entries: [string, Command][] = [
-    ['Go to the definition', goToDefinition],
-    ['Where it is used', findReferences],
-    ['Implementations', goToImplementation],
-    ['Its type', goToTypeDefinition],
+    ['Go to definition', goToDefinition],
+    ['Find references', findReferences],
+    ['Go to implementations', goToImplementation],
+    ['Go to type definition', goToTypeDefinition],
   ];
   const edits: [string, Command][] = [
-    ['Rename everywhere…', renameSymbol],
-    ['Mend or change…', showActions],
-    ['Format the file', formatDocument],
+    ['Rename symbol…', renameSymbol],
+    ['Code actions…', showActions],
+    ['Format document', formatDocument],
   ];
   const all = view.state.readOnly ? entries : [...entries, ...edits];
   void chooseFrom(view, 'Code', all.map(([title]) => title)).then((chosen) => all[chosen]?.[1](view));
