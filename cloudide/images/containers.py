@@ -40,6 +40,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""  # "": the image's
 
     def create(self, client: APIClient) -> Ran:
+        from docker.types import LogConfig
+
         config = client.inspect_image(self.image).get("Config") or {}
         if self.words:
             command = ["/bin/sh", "-c", self.command, *self.words]
@@ -62,6 +64,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
                     memswap_limit=self.memory,
                     nano_cpus=round(self.cpus * 1e9),
                     pids_limit=PROCESSES,
+                    log_config=LogConfig(type=LogConfig.types.NONE),
                 ),
             )
         )
@@ -78,10 +81,18 @@ class Ran:
 
     def attend(self, client: APIClient, output: Callable[[bytes], object]) -> Ran:
         """Start it, pass on what it says, and wait for its end; blocks."""
-        stream = client.attach(self._container, stream=True, logs=True)
-        client.start(self._container)
-        for chunk in stream:
-            output(chunk)
+        from docker.utils.socket import frames_iter
+
+        # Attached before it starts, so that nothing has to be kept of what it says.
+        parameters = {"stdout": 1, "stderr": 1, "stream": 1}
+        stream = client.attach_socket(self._container, params=parameters)
+        try:
+            client.start(self._container)
+            for _, chunk in frames_iter(stream, tty=False):
+                output(chunk)
+        finally:
+            getattr(stream, "_response").close()  # noqa: B009
+            stream.close()
         self.status = client.wait(self._container)["StatusCode"]
         return self
 
