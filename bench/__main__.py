@@ -19,7 +19,18 @@ from bench.figures import keep  # noqa: E402
 
 BUSY = 0.5  # load average of the last minute
 COLLAB = ["edit", "fanout", "documents", "saturation", "join", "load", "idle"]
-NAMES = ["create", "pool", "echo", "bulk", "preview", "languages", "memory", *COLLAB, "replay"]
+NAMES = [
+    "create",
+    "pool",
+    "prebuild",
+    "echo",
+    "bulk",
+    "preview",
+    "languages",
+    "memory",
+    *COLLAB,
+    "replay",
+]
 TRACED = {"join", "replay"}  # they need --traces
 
 
