@@ -22,9 +22,8 @@ BASE = "FROM cloudide/base\n"
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server of its own, so that what its builds leave on the engine can be counted."""
     folder: Path = tmp_path_factory.mktemp("images") / "data"
-    async with serving(
-        folder, image_versions_kept=0, build_cache_hours=0, image_look_hours=0
-    ) as server:
+    kept = {"image_versions_kept": 0, "build_cache_hours": 0, "image_look_hours": 0}
+    async with serving(folder, build_disk=64 * 1024 * 1024, **kept) as server:
         yield server
 
 
@@ -153,6 +152,18 @@ async def test_a_build_is_cancelled(api: Api, engine: Engine, site: Server) -> N
     assert await left(engine, site) == []
     again = await api.request("POST", f"/api/v1/builds/{build}/cancel")
     assert again.status_code == 409
+
+
+async def test_a_step_that_fills_the_disk_is_stopped(
+    api: Api, engine: Engine, site: Server
+) -> None:
+    image = await define(api, name())
+    fill = "RUN dd if=/dev/zero of=/tmp/fill bs=1M count=200 2>/dev/null && sleep 600\n"
+    await upload(api, image, BASE + fill)
+    build = await ended(api, (await begin(api, image))["id"])
+    assert build["state"] == "failed"
+    assert "it wrote more than a build may" in build["error"]
+    assert await left(engine, site) == []
 
 
 async def test_a_server_that_is_killed_leaves_nothing(site: Server, engine: Engine) -> None:
