@@ -344,7 +344,7 @@ class Builder:
             await self.engine.call(lambda client: code.commit(client, tag))
 
     async def run(self, run: Run, output: Callable[[bytes], None]) -> Ran:
-        """Run a command in a container to its end; it is removed if this is cancelled."""
+        """Run a command in a container to its end; it is removed if this does not come to that."""
         ran = await self.engine.call(run.create)
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(
@@ -354,9 +354,9 @@ class Builder:
         )
         try:
             return await asyncio.shield(task)
-        except asyncio.CancelledError:
+        except BaseException:
             await self.engine.call(ran.remove)
-            with suppress(CloudIDEError):
+            with suppress(Exception):
                 await task
             raise
 
