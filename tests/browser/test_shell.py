@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from chromium import Person, chromium, pictured
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 from server import Server, serving
 
 FILES = {
@@ -120,7 +120,11 @@ async def arrange_files(ada: Person, bo: Person) -> None:
     await expect(other).to_be_visible()
     await expect(bos).to_be_visible()
     await tree.locator('[data-path="docs"]').click()
-    upload = {"name": "up.txt", "mimeType": "text/plain", "buffer": b"from outside"}
+    upload: FilePayload = {
+        "name": "up.txt",
+        "mimeType": "text/plain",
+        "buffer": b"from outside",
+    }
     await page.get_by_test_id("upload").set_input_files([upload])
     await expect(page.get_by_test_id("uploads")).to_contain_text("1 file uploaded")
     await expect(tree.locator('[data-path="docs/up.txt"]')).to_be_visible()

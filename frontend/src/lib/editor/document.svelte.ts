@@ -38,6 +38,7 @@ function socketUrl(workspace: string, path: string): string {
  * then `editor` is null and a skeleton shows.
  */
 export class OpenDocument {
+  path = $state('');
   editor = $state.raw<Editor | null>(null);
   refused = $state.raw<Refusal | null>(null);
   format = $state.raw<TextFormat | null>(null);
@@ -48,8 +49,10 @@ export class OpenDocument {
   orphan = $state.raw<string | null>(null);
   /** What is shown beside the text: its versions, or nothing. */
   history = $state.raw<FileHistory | null>(null);
+  /** Whether what a Markdown file looks like shows beside it. */
+  previewed = $state(false);
+  readonly isMarkdown = $derived(/\.(md|markdown)$/i.test(this.path));
   blame = $state.raw<BlameState>({ state: 'off' });
-  path = $state('');
   readonly language = $derived(languageOf(this.path)?.name ?? 'Plain text');
   /** Told of a click on a comment, and of what the person does here by themselves. */
   onComment: (id: string) => void = () => undefined;

@@ -138,6 +138,7 @@ export function commandsOf(page: Page): Command[] {
     told('edit.undo', 'Editor', 'Mod+Z', 'Undo my last edit'),
     { id: 'edit.history', group: 'Editor', title: 'History of this file', keys: ['Alt+H'], run: () => documents.active?.toggleHistory(), enabled: editor },
     { id: 'edit.blame', group: 'Editor', title: 'Toggle blame: who wrote each line', keys: ['Alt+A'], run: () => documents.active?.toggleBlame(), enabled: editor },
+    { id: 'edit.preview', group: 'Editor', title: 'Toggle Markdown preview', keys: ['Mod+Shift+V'], run: () => documents.active && (documents.active.previewed = !documents.active.previewed), enabled: () => editor() && (documents.active?.isMarkdown ?? false) },
     told('edit.leave', 'Editor', 'Escape Tab', 'Leave the editor'),
 
     told('code.complete', 'Code', 'Ctrl+Space', 'Trigger completion'),
