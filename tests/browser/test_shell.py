@@ -42,7 +42,7 @@ async def lay_out(page: Page) -> None:
     await expect(page.get_by_test_id("file").first).to_contain_text("shop.py")
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("tab")).to_have_count(2)
-    await command(page, "pane of its own")
+    await command(page, "new pane")
     await expect(page.get_by_test_id("group")).to_have_count(2)
     assert await tabs_of(page) == [["src/prices.py"], ["src/shop.py"]]
     await expect(page.get_by_test_id("editor")).to_have_count(2)
