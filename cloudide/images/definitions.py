@@ -49,7 +49,6 @@ REFERENCE = re.compile(
 
 class Kind(StrEnum):
     DOCKERFILE = "dockerfile"
-    DEVCONTAINER = "devcontainer"
     REFERENCE = "reference"
 
 
@@ -316,8 +315,6 @@ def checked(kind: Kind, source: Source) -> Source:
     if source.git:
         check_git_url(source.git)
         check_git_ref(source.ref)
-    elif kind is Kind.DEVCONTAINER:
-        raise InvalidInput("A devcontainer image needs a Git URL.", pointer="/source/git")
     for name in ("folder", "dockerfile"):
         path: str = getattr(source, name)
         climbs = path.startswith("/") or ".." in path.split("/") or "\\" in path
