@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import Protocol
 
-from cloudide.protocol.agent import CHUNK, Exit, Exited, Ready, Replay
+from cloudide.protocol.agent import CHUNK, Exit, Exited, Ready, Replay, Resized
 from cloudide.protocol.output import message, output
 
 HIGH_WATER = 256 * 1024  # bytes on their way at which reading stops
@@ -68,6 +68,10 @@ class Attachment:
             self._send(output(past[start : start + CHUNK]))
         self._send(message(Ready()))
         self._source.replayed()
+
+    def resized(self, cols: int, rows: int) -> None:
+        """Say so where it happened, among what the program prints."""
+        self._send(message(Resized(cols, rows)))
 
     def end(self, status: Exit) -> None:
         """The program has ended; this does too, after what was fed before."""

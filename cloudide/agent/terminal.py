@@ -99,6 +99,8 @@ class Terminal:
         self.cols, self.rows = _size(cols, rows)
         if self._master >= 0:
             _set_size(self._master, self.cols, self.rows)
+        if self._attachment is not None:
+            self._attachment.resized(self.cols, self.rows)
 
     async def attach(self, connection: socket.socket) -> None:
         """Serve a connection until it closes, the program has ended, or a newer one comes."""

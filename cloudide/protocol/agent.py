@@ -37,7 +37,7 @@ connection was cut off.
 
 A terminal that is attached has such a connection too, on which are `replay`, the past, `ready`,
 live bytes, …, `exit`, framed as `output` says; then it closes. For each `ReplayTerminal` come
-`replay`, the past and `ready` once more, among live bytes.
+`replay`, the past and `ready` once more, among live bytes, and for each `ResizeTerminal` `resized`.
 
 A language server's stdin and stdout are such sockets themselves, one for each: the agent dials and
 greets, the process inherits them, and no byte goes through the agent. They are two, as the pipes
@@ -651,6 +651,13 @@ class Replay(Message, frozen=True, tag="replay"):
 
 class Ready(Message, frozen=True, tag="ready"):
     pass
+
+
+class Resized(Message, frozen=True, tag="resized"):
+    """What follows was printed for a terminal of this size."""
+
+    cols: int
+    rows: int
 
 
 class Eof(Message, frozen=True, tag="eof"):

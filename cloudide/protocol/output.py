@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import msgspec
 
-from cloudide.protocol.agent import Exited, Ready, Replay
+from cloudide.protocol.agent import Exited, Ready, Replay, Resized
 
 MESSAGE_LIMIT = 64 * 1024  # bytes
 
-OutputMessage = Replay | Ready | Exited
+OutputMessage = Replay | Ready | Resized | Exited
 
 _HEADER = 4
 _MESSAGE = 1 << 31

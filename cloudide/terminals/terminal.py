@@ -17,7 +17,7 @@ import msgspec
 from cloudide.agents.hub import Agents
 from cloudide.errors import CloudIDEError, Conflict, NotFound
 from cloudide.identity.permissions import Person
-from cloudide.protocol.agent import Exited, Ready, Replay, TerminalInfo
+from cloudide.protocol.agent import Exited, Ready, Replay, Resized, TerminalInfo
 from cloudide.protocol.output import OutputMessage
 from cloudide.protocol.queries import is_answer
 from cloudide.protocol.terminal import draft
@@ -46,7 +46,7 @@ class Terminal:
         self.workspace = workspace
         self.info = info
         self.record = record
-        self.size = (info.cols, info.rows)
+        self.size = self._asked_size = (info.cols, info.rows)
         self.viewers: list[Viewer] = []
         self.others: list[Audience] = []  # recordings
         self.holder: Viewer | None = None
@@ -123,11 +123,10 @@ class Terminal:
         if not sizes:
             return
         size = (min(cols for cols, _ in sizes), min(rows for _, rows in sizes))
-        if size == self.size or self.info.exit is not None:
+        if size == self._asked_size or self.info.exit is not None:
             return
-        self.size = size
-        for each in self.audience:
-            each.resized(*size)
+        self._asked_size = size
+        # Viewers are told when the agent says so, where it happened among the output.
         await self._agents.agent(self.workspace).resize_terminal(self.info.id, *size)
 
     async def control(self, viewer: Viewer, hold: bool) -> None:
@@ -298,6 +297,10 @@ class Terminal:
                     if each.phase is Phase.REPLAYING:
                         each.phase = Phase.LIVE
                         each.ready()
+            case Resized(cols, rows):
+                self.size = (cols, rows)
+                for each in self.audience:
+                    each.resized(cols, rows)
             case Exited(exit):
                 self.info = msgspec.structs.replace(self.info, exit=exit)
                 for each in self.audience:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudide.protocol.agent import Exit, Exited, Ready, Replay
+from cloudide.protocol.agent import Exit, Exited, Ready, Replay, Resized
 from cloudide.protocol.output import (
     MESSAGE_LIMIT,
     Malformed,
@@ -16,7 +16,7 @@ from cloudide.protocol.output import (
     output,
 )
 
-MESSAGES: list[OutputMessage] = [Replay(80, 24, 7), Ready(), Exited(Exit(code=3))]
+MESSAGES: list[OutputMessage] = [Replay(80, 24, 7), Ready(), Resized(100, 30), Exited(Exit(code=3))]
 PIECES = st.lists(st.one_of(st.binary(max_size=50), st.sampled_from(MESSAGES)), max_size=8)
 
 

@@ -147,7 +147,9 @@ async def test_the_size_is_that_of_the_smallest_whom_anybody_sees(sharing: Share
     await bob.ready()
 
     async def is_now(cols: int, rows: int) -> None:
-        assert (sharing.view(id)["cols"], sharing.view(id)["rows"]) == (cols, rows)
+        await ann.until(
+            lambda _: (sharing.view(id)["cols"], sharing.view(id)["rows"]) == (cols, rows)
+        )
         await ann.type(b"\n")
         await ann.until(lambda screen: screen.output.endswith(b"%d %d\r\n" % (rows, cols)))
 
@@ -155,6 +157,7 @@ async def test_the_size_is_that_of_the_smallest_whom_anybody_sees(sharing: Share
     await is_now(100, 30)
     await bob.say(type="resize", cols=90, rows=50)
     await is_now(90, 30)
+    await bob.until(lambda _: bob.told("resize"))
     assert bob.told("resize")[-1] == {"type": "resize", "cols": 90, "rows": 30}
     await bob.say(type="visible", visible=False)
     await is_now(100, 30)
@@ -169,6 +172,21 @@ async def test_the_size_is_that_of_the_smallest_whom_anybody_sees(sharing: Share
     for nonsense in ('{"type":"resize","cols":"80","rows":24}', '{"type":"resize"}', "[", "{}"):
         with pytest.raises(InvalidInput, match="not understood"):
             await ann.receive(nonsense)
+
+
+async def test_a_size_that_is_asked_for_before_the_past_is_there(sharing: Shared) -> None:
+    """Which of the two comes first is nobody's choice; viewers and programs agree all the same."""
+    for number in range(20):
+        id = await sharing.open("sh", "-c", "read x; stty size; sleep 999")
+        ann = sharing.look(id)
+        for _ in range(number):
+            await asyncio.sleep(0)  # another moment each time
+        await ann.say(type="resize", cols=100, rows=30)
+        await ann.type(b"\n")
+        await ann.shows(b"30 100")
+        sizes = [(each["cols"], each["rows"]) for each in ann.controls if "cols" in each]
+        assert sizes[-1] == (100, 30)
+        await sharing.terminals.close("one", id)
 
 
 # ── flow ────────────────────────────────────────────────────────────────────────────────────────
