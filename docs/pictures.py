@@ -52,7 +52,8 @@ FILES = {
     "src/shop/__init__.py": "",
     "src/shop/cart.py": CART,
     "tests/test_cart.py": TEST,
-    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["src"]\n',
+    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["src"]\n\n'
+    '[tool.basedpyright]\nextraPaths = ["src"]\n',
 }
 COMMIT = "git init -q -b main && git add -A && git -c user.name=Ada -c user.email=ada@example.org commit -qm 'A cart'"  # noqa: E501
 

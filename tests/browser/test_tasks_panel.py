@@ -70,7 +70,7 @@ async def test_a_first_configuration_and_what_becomes_of_it(home: Home) -> None:
     await home.get("task-run").click()
     await home.printed("up")
     await expect(home.task("slow")).to_have_attribute("data-state", "running")
-    await expect(home.get("tasks-toggle")).to_have_attribute("aria-label", "Tasks, 1 running")
+    await expect(home.get("tasks-toggle")).to_have_attribute("aria-label", "Tasks: 1 running")
     await home.get("task-stop").click()
     await expect(home.get("task-facts")).to_contain_text("Stopped", timeout=30_000)
 
