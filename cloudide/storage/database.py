@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +29,9 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.on_events: Callable[[], None] = lambda: None  # some were committed to the outbox
         self._path = path
-        self._engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        self._engine = create_async_engine(
+            f"sqlite+aiosqlite:///{path}", connect_args={"factory": _Connection}
+        )
         event.listen(self._engine.sync_engine, "connect", _configure)
 
     async def start(self) -> None:
@@ -81,6 +85,38 @@ class Database:
                 f"The database {self._path} belongs to another version of CloudIDE: {error}"
             ) from error
         _log.info("database.upgraded", revision=HEAD)
+
+
+class _Cursor(sqlite3.Cursor):
+    """Reads all rows in the call that runs the statement.
+
+    That call and the reading are two steps for those who wait for them, and who is cancelled in
+    between would leave a statement half read: it keeps its lock, and nobody can commit until the
+    garbage collector finds it.
+    """
+
+    _rows: deque[Any]
+
+    def execute(self, sql: str, parameters: Any = (), /) -> _Cursor:
+        super().execute(sql, parameters)
+        self._rows = deque(super().fetchall() if self.description else ())
+        return self
+
+    def fetchone(self) -> Any:
+        return self._rows.popleft() if self._rows else None
+
+    def fetchmany(self, size: int | None = 1) -> list[Any]:
+        return [self._rows.popleft() for _ in range(min(size or 1, len(self._rows)))]
+
+    def fetchall(self) -> list[Any]:
+        rows = [*self._rows]
+        self._rows.clear()
+        return rows
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = None) -> Any:
+        return super().cursor(factory or _Cursor)
 
 
 def _configure(connection: Any, _record: Any) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from pathlib import Path
 
+import aiosqlite
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from cloudide.errors import Unavailable
 from cloudide.storage import database as database_
 from cloudide.storage.database import HEAD, Database
-from cloudide.storage.tables import metadata
+from cloudide.storage.tables import metadata, users
 
 
 def test_the_head_is_the_newest_revision() -> None:
@@ -91,4 +94,40 @@ async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     database = Database(tmp_path / "missing" / "cloudide.sqlite")
     with pytest.raises(Unavailable, match=r"cloudide\.sqlite"):
         await database.start()
+    await database.close()
+
+
+async def test_who_is_cancelled_while_reading_keeps_nobody_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "cloudide.sqlite")
+    await database.start()
+    async with database.begin() as db:
+        for number in range(200):
+            row = {"id": str(number), "name": "x" * 5000, "color": "", "admin": False}
+            await db.execute(users.insert().values({**row, "created_at": 0.0}))
+
+    async def read() -> None:
+        async with database.begin() as db:
+            await db.execute(select(users))
+
+    # Between the running of a statement and the reading of its rows.
+    reached = asyncio.Event()
+
+    async def for_ever(self: aiosqlite.Cursor) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aiosqlite.Cursor, "fetchall", for_ever)
+        reading = asyncio.create_task(read())
+        await reached.wait()
+        reading.cancel()
+        # The error is held, and with it all that its frames know: nothing is freed by chance.
+        [gone] = await asyncio.gather(reading, return_exceptions=True)
+    assert isinstance(gone, asyncio.CancelledError)
+    other = sqlite3.connect(tmp_path / "cloudide.sqlite", timeout=0)
+    other.execute("DELETE FROM users")
+    other.commit()
+    other.close()
     await database.close()
