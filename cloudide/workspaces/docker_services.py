@@ -67,7 +67,10 @@ class DockerServices:
 
     async def destroy(self, workspace_id: str) -> None:
         """Remove all, with their volumes."""
-        rows = await self._rows(workspace_id)
+        try:
+            rows = await self._rows(workspace_id)
+        except NotFound:
+            return  # the engine knows of nothing
         labels = self._filter(workspace_id)
 
         def destroy(client: APIClient) -> None:

@@ -79,6 +79,7 @@ async def test_a_program_is_let_in_by_the_one_who_sees_its_code(tmp_path: Path) 
             for answer, says in (("refuse", "was refused"), ("allow", "is signed in")):
                 codes = await program.post("/api/v1/device/authorize", data=form)
                 await page.goto(f"{server.url}/device")
+                await expect(page.get_by_label("Code")).to_be_focused()
                 await page.keyboard.type("bbbb bbbb")
                 await page.keyboard.press("Enter")
                 await expect(page.get_by_role("alert")).to_contain_text("No program waits")

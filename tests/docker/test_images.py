@@ -152,4 +152,5 @@ async def test_failed_build_is_reported(own_stock: StockImages) -> None:
         await own_stock.ensure("base")
     assert "Debian could not be built" in error.value.message
     ready = {image.id: image.ready for image in await own_stock.list()}
-    assert ready == {"base": False, "python": True, "polyglot": True}
+    assert not ready["base"]
+    assert ready["python"]  # made of the former one, which is there

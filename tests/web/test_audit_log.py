@@ -17,9 +17,14 @@ NOT_RECORDED = {
     ("POST", "/api/v1/device/authorize"),  # what comes of it is
     ("POST", f"{routes.WORKSPACE}/activity"),
     ("POST", f"{routes.WORKSPACE}/git/stage"),
+    ("POST", f"{routes.WORKSPACE}/search"),
+    ("POST", f"{routes.WORKSPACE}/gather"),
     ("POST", f"{routes.WORKSPACE}/ports/{{port}}/ticket"),
 }
-HISTORY = ("files", "move", "convert", "restore", "archive", "edits")
+HISTORY = (
+    *("files", "move", "convert", "restore", "archive", "edits", "replace", "deleted"),
+    *("chat", "comments"),  # which everybody there sees, with who said it
+)
 
 
 async def records(owner: Api, **query: str) -> list[dict[str, Any]]:

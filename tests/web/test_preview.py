@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 @pytest.fixture(scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Uncontained]:
     directory = tmp_path_factory.mktemp("previews")
-    async with uncontained(directory, preview_timeout=2) as server:
+    async with uncontained(directory, preview_timeout=2, idle_minutes=0) as server:
         await until_linked(server)
         yield server
 
