@@ -21,6 +21,7 @@ from cloudide.protocol.agent import (
     Port,
     Ready,
     Replay,
+    Resized,
     TerminalInfo,
 )
 from cloudide.protocol.output import OutputMessage, Splitter
@@ -169,6 +170,8 @@ async def until(stream: Attached, wanted: bytes, seen: bytes = b"") -> bytes:
     async with asyncio.timeout(TIMEOUT):
         while wanted not in seen:
             message = await stream.recv()
+            if isinstance(message, Resized):
+                continue
             assert isinstance(message, bytes), (message, seen)
             seen += message
     return seen

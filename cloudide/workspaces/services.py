@@ -192,7 +192,7 @@ class Services(Listener):
         if kept is None or not kept.running:
             raise Conflict("Start the workspace first; its services run beside it.")
         kept.starts.clear()
-        await self._apply(kept, kept.applied.container)
+        await self._apply(kept)
         return self.view(id)
 
     def restart(self, id: str, service: str) -> ServicesView:
@@ -224,8 +224,10 @@ class Services(Listener):
             kept.problems = [Problem(FILE, error.message)]
             self._tell(kept)
 
-    async def _apply(self, kept: _Kept, container: str) -> None:
+    async def _apply(self, kept: _Kept, container: str = "") -> None:
         async with kept.applying:
+            # Whoever was before may have been the first to say in which container.
+            container = container or kept.applied.container
             await self._look(kept)
             applied = Applied(container, kept.declared)
             await self._store.set(kept.id, applied)
