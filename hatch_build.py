@@ -1,4 +1,5 @@
-"""Puts into the wheel what a checkout has beside the package: the built front end and `images/`.
+"""Puts into the wheel what a checkout has beside the package: the built front end, `images/`, and
+the program that reads `devcontainer.json`.
 
 An editable installation gets neither: `make serve` builds the front end into the package's folder,
 and the images are read from the checkout.
@@ -32,17 +33,25 @@ class FrontEndBuildHook(BuildHookInterface):
         beside = str(Path(sys.executable).parent)
         found = os.environ.get("PATH", os.defpath)
         path = os.pathsep.join([found, beside] if _has_node() else [beside, found])
-        for command in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
+        reader = root / "cloudide" / "images" / "devcontainer" / "cli"
+        install = ["ci", "--no-audit", "--no-fund"]
+        for folder, command in (
+            (frontend, install),
+            (frontend, ["run", "build"]),
+            (reader, [*install, "--ignore-scripts"]),
+        ):
             npm = shutil.which("npm", path=path)
             if npm is None:
                 raise RuntimeError("npm is needed to build the front end, and was not found")
             subprocess.run(
-                [npm, *command], cwd=frontend, env={**os.environ, "PATH": path}, check=True
+                [npm, *command], cwd=folder, env={**os.environ, "PATH": path}, check=True
             )
         if not (built / "index.html").is_file():
             raise RuntimeError(f"the front end's build left no {built / 'index.html'}")
         build_data["force_include"][str(built)] = "cloudide/web/dist"
         build_data["force_include"][str(root / "images")] = "cloudide/images/contexts"
+        modules = "cloudide/images/devcontainer/cli/node_modules"
+        build_data["force_include"][str(root / modules)] = modules
 
 
 def _has_node() -> bool:

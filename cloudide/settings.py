@@ -202,6 +202,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     image_bases: str = _option(
         "*", "patterns", "images that teams may build on; ours are always allowed"
     )
+    feature_registries: str = _option(
+        "ghcr.io, pkg-containers.githubusercontent.com, mcr.microsoft.com, "
+        "*.data.mcr.microsoft.com",
+        "hosts",
+        "where features of development containers may be fetched from, over TLS",
+    )
+    devcontainer_allow: str = _option(
+        "",
+        "TEAM:PROPERTY=VALUE",
+        "what development containers of a team (or site, or *) may ask for all the same: "
+        "initializeCommand, privileged, mounts, capAdd, securityOpt, runArgs, hostRequirements",
+    )
     image_look_hours: float = _option(
         24.0, "hours", "how often versions in use are asked for pending updates; 0: never"
     )

@@ -30,6 +30,7 @@ BUILD = ROOT / ".build"
 BIN = ROOT / ".venv" / "bin"
 FRONTEND = ROOT / "frontend"
 BENCH = ROOT / "bench"
+DEVCONTAINER = ROOT / "cloudide" / "images" / "devcontainer" / "cli"
 NPM_TESTS = ROOT / "tests" / "yjs", ROOT / "tests" / "xterm"
 BUILT_FRONTEND = ROOT / "cloudide" / "web" / "dist"
 DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -72,6 +73,7 @@ def main(mode: str, arguments: list[str]) -> int:
     ensure_venv({"test": ["dev"], "lint": ["dev"], "bench": ["dev", "bench"]}.get(mode, []))
     node_path = ensure_node()
     build_frontend(node_path)
+    install_modules(os.pathsep.join([*node_path, PATH]), DEVCONTAINER, "--ignore-scripts")
     os.environ["PATH"] = os.pathsep.join([*node_path, str(BIN), PATH])
     if mode == "test":
         for folder in NPM_TESTS:
