@@ -1,4 +1,4 @@
-"""Which addresses are of the public internet.
+"""Connections to elsewhere: which addresses are of the public internet, and who looks at them.
 
 What the server calls for somebody's sake (webhooks, Git hosts) must not be a thing of the server's
 own network (server-side request forgery); each of them says what it allows besides.

@@ -87,7 +87,7 @@ async def look(builder: Builder, image: str, id: str, tell: Telling) -> Findings
     """Ask in a container of an image.
 
     Raises:
-        CloudIDEError: nothing can be run in it.
+        CloudIDEError: nothing can be run in it, or it was ended, and why.
     """
     said = bytearray()
 
@@ -110,6 +110,8 @@ async def look(builder: Builder, image: str, id: str, tell: Telling) -> Findings
             take,
         )
         await builder.engine.call(ran.remove)
+        if ran.status:
+            raise tell.failed(f"The look was ended with {ran.status}.")
     return parsed(said.decode(errors="replace"))
 
 

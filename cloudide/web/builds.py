@@ -161,9 +161,7 @@ async def _events(
     while not ending.ended:
         wake.clear()
         try:
-            # Who may see it is asked again each time. A client that goes cancels this wherever it
-            # is, and a statement that is given up half-way keeps the database locked.
-            build = await asyncio.shield(asyncio.create_task(_readable(request)))
+            build = await _readable(request)  # who may see it is asked again each time
         except CloudIDEError:
             return
         over = build.state not in UNDER_WAY

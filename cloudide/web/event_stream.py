@@ -87,9 +87,7 @@ async def _follow(
     source = services(request).settings.origin
     while not ending.ended:
         wake.clear()
-        # A client that goes cancels this wherever it is, and a statement that is given up half-way
-        # keeps the database locked for whoever writes. So the reading has a task of its own.
-        page = await asyncio.shield(asyncio.create_task(_page(request, after, types)))
+        page = await _page(request, after, types)
         for row in page.seen:
             if ending.ended:
                 return

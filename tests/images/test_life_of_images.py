@@ -23,7 +23,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server
     """A server of its own, so that what its builds leave on the engine can be counted."""
     folder: Path = tmp_path_factory.mktemp("images") / "data"
     kept = {"image_versions_kept": 0, "build_cache_hours": 0, "image_look_hours": 0}
-    async with serving(folder, build_disk=64 * 1024 * 1024, **kept) as server:
+    async with serving(folder, build_disk=384 * 1024 * 1024, **kept) as server:
         yield server
 
 
@@ -158,7 +158,7 @@ async def test_a_step_that_fills_the_disk_is_stopped(
     api: Api, engine: Engine, site: Server
 ) -> None:
     image = await define(api, name())
-    fill = "RUN dd if=/dev/zero of=/tmp/fill bs=1M count=200 2>/dev/null && sleep 600\n"
+    fill = "RUN dd if=/dev/zero of=/tmp/fill bs=1M count=600 2>/dev/null && sleep 600\n"
     await upload(api, image, BASE + fill)
     build = await ended(api, (await begin(api, image))["id"])
     assert build["state"] == "failed"
