@@ -46,8 +46,9 @@ class Networks:
         present = client.networks(names=[name])
         if any(network["Name"] == name for network in present):  # the filter matches substrings
             return False
+        refused: set[ipaddress.IPv4Network] = set()
         for _ in range(ATTEMPTS):
-            subnet = self._choose(client)
+            subnet = self._choose(client, refused)
             try:
                 client.create_network(
                     name,
@@ -67,13 +68,17 @@ class Networks:
                     return False  # Made by somebody else since we looked.
                 if "overlap" not in str(error.explanation):
                     raise
+                # The engine lists a network when it is made, and refuses its subnet before that.
+                refused.add(subnet)
                 log.info("network.subnet_taken", subnet=str(subnet))
             finally:
                 with self._lock:
                     self._promised.discard(subnet)
         raise EngineUnavailable("No free network could be found for the workspace; try again.")
 
-    def _choose(self, client: APIClient) -> ipaddress.IPv4Network:
+    def _choose(
+        self, client: APIClient, refused: set[ipaddress.IPv4Network]
+    ) -> ipaddress.IPv4Network:
         with self._lock:
             # Looking and choosing are one step: what another thread makes meanwhile is promised
             # until this has chosen.
@@ -85,7 +90,7 @@ class Networks:
             ]
             taken = [net for net in used if isinstance(net, ipaddress.IPv4Network)]
             taken = [net for net in taken if net.overlaps(self._pool)]
-            exact = {net for net in taken if net.prefixlen == PREFIX_LENGTH}
+            exact = {net for net in taken if net.prefixlen == PREFIX_LENGTH} | refused
             others = [net for net in taken if net.prefixlen != PREFIX_LENGTH]
             for subnet in self._pool.subnets(new_prefix=PREFIX_LENGTH):
                 if subnet in exact or subnet in self._promised:

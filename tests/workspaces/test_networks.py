@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
+from docker.errors import APIError
 
 from cloudide.errors import EngineUnavailable
 from cloudide.workspaces.networks import Networks
@@ -16,13 +18,18 @@ from cloudide.workspaces.networks import Networks
 class Client:
     """An engine's client, as far as networks go."""
 
-    def __init__(self, taken: list[str]) -> None:
+    def __init__(self, taken: list[str], *, coming: list[str] | None = None) -> None:
+        self.coming = coming or []  # being made by another server: refused, and not yet listed
         self.made = [{"Name": net, "IPAM": {"Config": [{"Subnet": net}]}} for net in taken]
 
     def networks(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         return [net for net in [*self.made] if names is None or net["Name"] in names]
 
     def create_network(self, name: str, *, ipam: dict[str, Any], **_: object) -> None:
+        if ipam["Config"][0]["Subnet"] in self.coming:
+            answer = requests.Response()
+            answer.status_code = 403
+            raise APIError("refused", answer, "Pool overlaps with other one on this address space")
         self.made.append({"Name": name, "IPAM": {"Config": ipam["Config"]}})
 
     def subnets(self) -> list[ipaddress.IPv4Network]:
@@ -43,6 +50,13 @@ def test_two_hundred_at_once_have_room_for_services_and_overlap_nothing() -> Non
     assert {net.prefixlen for net in ours} == {28}
     for index, net in enumerate(subnets):
         assert not any(net.overlaps(other) for other in subnets[index + 1 :])
+
+
+def test_what_another_server_is_making_now_is_passed_over() -> None:
+    """However long it takes there: asking for the same one again would use up all attempts."""
+    client = Client([], coming=["10.213.0.0/28", "10.213.0.16/28"])
+    assert Networks("10.213.0.0/16").ensure(client, "one", {})  # type: ignore[arg-type]
+    assert client.subnets() == [ipaddress.IPv4Network("10.213.0.32/28")]
 
 
 def test_a_pool_that_is_used_up_says_so() -> None:
