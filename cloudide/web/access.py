@@ -51,13 +51,14 @@ _PERMISSIONS_POLICY = ", ".join(
 def content_security_policy(settings: Settings, nonce: str = "") -> str:
     """What a page of ours may load and run (CSP level 3).
 
-    Style sheets that our libraries write need `nonce`; `style` attributes are not allowed at all,
-    what is set through the CSSOM is not subject to it. HTML is written as Trusted Types alone.
+    The page's own inline script and the style sheets that our libraries write need `nonce`;
+    `style` attributes are not allowed at all, what is set through the CSSOM is not subject to it.
+    HTML is written as Trusted Types alone.
     """
-    styles = f"'self' 'nonce-{nonce}'" if nonce else "'self'"
+    inline = f"'self' 'nonce-{nonce}'" if nonce else "'self'"
     websocket = settings.origin.replace("http", "ws", 1)
     return (
-        f"default-src 'self'; style-src {styles}; img-src 'self' data: blob:; "
+        f"default-src 'self'; script-src {inline}; style-src {inline}; img-src 'self' data: blob:; "
         f"connect-src 'self' {websocket}; object-src 'none'; base-uri 'none'; "
         "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
         "trusted-types svelte-trusted-html dompurify default"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from playwright.async_api import (
     Browser,
@@ -32,11 +34,15 @@ ARGUMENTS = [
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "Chromium is missing; `make test` installs it."
+    assert shutil.which("chromium"), "Chromium is missing; `make test` installs it."
     expect.set_options(timeout=30_000)  # other tests run on the same cores
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=Path(__file__).with_name("launch_chromium.py"),
+            args=ARGUMENTS,
+            # The Python that runs the tests runs that, too.
+            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        )
         try:
             yield browser
         finally:

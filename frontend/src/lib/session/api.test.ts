@@ -1,7 +1,10 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { list } from './api';
+import { ApiError, list, request, send } from './api';
 
-afterEach(() => vi.unstubAllGlobals());
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+});
 
 test('a list is read page after page', async () => {
   const asked: string[] = [];
@@ -17,4 +20,54 @@ test('a list is read page after page', async () => {
   expect(await list<number>('/api/v1/things?of=a%26b', 'things')).toEqual([1, 2, 3]);
   expect(asked).toHaveLength(2);
   expect(await list<number>('/api/v1/others', 'others')).toEqual([]);
+});
+
+/** A server whose connection breaks so many times; the requests that came. */
+function breaking(times: number): RequestInit[] {
+  const came: RequestInit[] = [];
+  vi.useFakeTimers();
+  vi.stubGlobal('fetch', (_url: string, init: RequestInit) => {
+    came.push(init);
+    if (came.length <= times) return Promise.reject(new TypeError('Failed to fetch'));
+    return Promise.resolve(new Response('{"done": true}'));
+  });
+  return came;
+}
+
+/** What a request came to; time passes by itself. */
+async function outcome<T>(answer: Promise<T>): Promise<T | string> {
+  const settled = answer.catch((error: unknown) => (error as ApiError).message);
+  await vi.runAllTimersAsync();
+  return settled;
+}
+
+test('a request whose connection broke is sent again, to take effect once', async () => {
+  const came = breaking(2);
+  expect(await outcome(request('POST', '/api/v1/things', { name: 'one' }))).toEqual({ done: true });
+  const keys = came.map((init) => new Headers(init.headers).get('Idempotency-Key'));
+  expect(keys[0]).toMatch(/^[0-9a-f]{32}$/);
+  expect(new Set(keys).size).toBe(1);
+  expect(keys).toHaveLength(3);
+});
+
+test('a server that stays away is told of', async () => {
+  const came = breaking(Infinity);
+  expect(await outcome(request('GET', '/api/v1/things'))).toContain('cannot be reached');
+  expect(came).toHaveLength(3);
+});
+
+test('what has no key and would be done twice is not sent again', async () => {
+  const came = breaking(1);
+  expect(await outcome(send('/api/v1/files', { method: 'POST', body: 'x' }))).toContain('cannot be reached');
+  expect(came).toHaveLength(1);
+});
+
+test('what was given up is not sent again', async () => {
+  const came: string[] = [];
+  vi.stubGlobal('fetch', (url: string) => {
+    came.push(url);
+    return Promise.reject(new DOMException('', 'AbortError'));
+  });
+  await expect(send('/api/v1/things')).rejects.toThrow(DOMException);
+  expect(came).toHaveLength(1);
 });

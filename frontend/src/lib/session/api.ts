@@ -13,11 +13,18 @@ export class ApiError extends Error {
 
 export const NOT_REACHABLE = 'The server cannot be reached. Check that it runs, then try again.';
 
+/** How long to wait before a request whose connection broke is sent again, in ms. */
+const PATIENCE = [200, 800];
+
 /** Sends JSON, answers the parsed JSON body (null when there is none). Raises ApiError. */
 export async function request<T>(method: string, url: string, body?: unknown): Promise<T> {
   const response = await send(url, {
     method,
-    headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+    headers: {
+      ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      // Sent again, it does what it did once and no more.
+      ...(method === 'POST' ? { 'Idempotency-Key': newKey() } : {}),
+    },
     body: body === undefined ? null : JSON.stringify(body),
   });
   if (response.status === 204) return null as T;
@@ -42,15 +49,32 @@ function withCursor(url: string, cursor: string): string {
 
 /** Like fetch, but a refusal or an unreachable server is an ApiError. */
 export async function send(url: string, init: RequestInit = {}): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(url, { credentials: 'same-origin', ...init });
-  } catch (error) {
-    if (error instanceof DOMException && error.name === 'AbortError') throw error;
-    throw new ApiError(0, NOT_REACHABLE);
-  }
+  const response = await fetchPatiently(url, { credentials: 'same-origin', ...init });
   if (!response.ok) throw await problemOf(response);
   return response;
+}
+
+/**
+ * Chromium gives up what it is loading whenever an interface of its machine comes or goes, which a
+ * container that starts beside it is enough for. So what may be sent again is.
+ */
+async function fetchPatiently(url: string, init: RequestInit): Promise<Response> {
+  const repeatable = init.method !== 'POST' || new Headers(init.headers).has('Idempotency-Key');
+  for (let tried = 0; ; tried++) {
+    try {
+      return await fetch(url, init);
+    } catch (error) {
+      if (error instanceof DOMException && error.name === 'AbortError') throw error;
+      const wait = PATIENCE[tried];
+      if (!repeatable || wait === undefined) throw new ApiError(0, NOT_REACHABLE);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
+/** 128 bits; `crypto.randomUUID` is missing where a page came without TLS. */
+function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 async function problemOf(response: Response): Promise<ApiError> {
