@@ -81,7 +81,7 @@ from cloudide.workspaces.prebuild_store import PrebuildStore
 from cloudide.workspaces.prebuilds import Prebuilds
 from cloudide.workspaces.service_store import ServiceStore
 from cloudide.workspaces.services import Services as WorkspaceServices
-from cloudide.workspaces.store import Store
+from cloudide.workspaces.store import Store, Workspace
 from cloudide.workspaces.supervisor import Supervisor
 
 
@@ -120,11 +120,23 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     tunnels = Tunnels(agents)
     pools = PoolStore(database, settings.pool or {}, settings.pools_per_team)
     containers = Containers(runtime, images, agents, settings)
+    teams = Teams(database)
+
+    async def images_for(workspace: str) -> set[str]:
+        """The teams whose images a workspace may use: its own, or those of its owner."""
+        row = await store.get(workspace)
+        if row.team:
+            return {row.team}
+        return {team.id for team in await teams.of_user(row.owner)}
+
+    async def choose_image(workspace: Workspace, image: str) -> str:
+        return images.resolve(image, await images_for(workspace.id))
+
     beside = WorkspaceServices(
         ServiceStore(database),
         runtime.services,
         containers,
-        ServiceImages(engine, stock, settings.service_images),
+        ServiceImages(engine, stock, images, images_for, settings.service_images),
         agents,
         feed,
         settings,
@@ -180,6 +192,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     )
     supervisor.means.before_stop = flush
     supervisor.means.seed = prebuilds.seed
+    supervisor.means.choose_image = choose_image
 
     chat, comments = Chat(database), Comments(database)
     chat.on_message = lambda workspace, message: feed.publish(
@@ -283,7 +296,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             device_attempts=Attempts(),
             membership=Membership(database),
             invitations=Invitations(database, settings.invite_days),
-            teams=Teams(database),
+            teams=teams,
             store=store,
             supervisor=supervisor,
             beside=beside,
@@ -318,6 +331,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             secrets=secrets_,
             secret_delivery=delivery,
         )
+        beside.on_first = lambda workspace, _: ports.show_declared(services, workspace)
         openings.on_change = lambda workspace: ports.tell(services, workspace)
         previews = await stack.enter_async_context(Previews(services))
         yield application(services, previews)

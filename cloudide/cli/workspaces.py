@@ -49,7 +49,9 @@ def create(
     remote: Remote,
     out: Output,
     name: Annotated[str, typer.Argument(help="What to call it.")],
-    image: Annotated[str, typer.Option(help="The image; see `cloudide image list`.")] = "base",
+    image: Annotated[
+        str, typer.Option(help="The image; see `cloudide image list`. Default: the project's.")
+    ] = "",
     git: Annotated[str, typer.Option(help="URL of a Git repository to clone.")] = "",
     ref: Annotated[str, typer.Option(help="Its branch or tag.")] = "",
     team: Annotated[str, typer.Option(help="Id or name: of a team, not your own.")] = "",
@@ -70,6 +72,18 @@ def create(
 def show(remote: Remote, out: Output, workspace: WorkspaceName) -> None:
     """Show one workspace."""
     out.one(remote.get(f"{WORKSPACES}/{remote.workspace(workspace)}"))
+
+
+@workspace.command("image")
+@remotely
+def reimage(
+    remote: Remote,
+    out: Output,
+    workspace: WorkspaceName,
+    image: Annotated[str, typer.Argument(help="The image; see `cloudide image list`.")],
+) -> None:
+    """Make a workspace from another image; one that runs is restarted."""
+    out.one(remote.patch(f"{WORKSPACES}/{remote.workspace(workspace)}", {"image": image}))
 
 
 @workspace.command("start")

@@ -29,6 +29,7 @@ from cloudide.images.looks import Looks
 from cloudide.images.make import Making, is_there
 from cloudide.images.releases import Binding, Releases, Version, choose, update_of
 from cloudide.images.stock import ImageStatus, Report, StockImages
+from cloudide.images.versions import USABLE
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
 from cloudide.workspaces.engine import Engine
@@ -188,6 +189,27 @@ class Images:
             )
         if changed:
             self.on_change(workspace)
+        return version.engine_id
+
+    async def for_service(self, text: str, teams: Collection[str]) -> str | None:
+        """The engine's image of a definition that a service runs, in the version that is in use or
+        the one it names; None: these teams have no such definition.
+
+        Raises:
+            NotFound: no version of it can be used. InvalidInput: several are called so.
+        """
+        try:
+            name, pinned = _parts(self.resolve(text, teams))
+        except NotFound:
+            return None
+        definition = self._known[name]
+        number = pinned if pinned is not None else definition.active
+        version = await self.releases.get(name, number) if number is not None else None
+        usable = version is not None and version.state in USABLE and version.engine_id
+        if version is None or not usable or not await is_there(self._engine, version.engine_id):
+            raise NotFound(
+                f"No version of {text} can be used now. Build it, and promote what was built."
+            )
         return version.engine_id
 
     async def ensure_agent_volume(self, report: Report = _unheard) -> str:

@@ -1,11 +1,14 @@
-"""Which images may run as services beside workspaces: ours, and those of the allow-list."""
+"""Which images may run as services beside workspaces: ours, those that the workspace's people have
+defined, and those of the allow-list."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from cloudide.errors import Denied, NotFound
+from cloudide.images.images import Images
 from cloudide.images.stock import StockImages
 from cloudide.workspaces.engine import Engine
 
@@ -14,23 +17,40 @@ if TYPE_CHECKING:
 
 
 class ServiceImages:
-    """`patterns`: names with tags, between commas; `*` stands for any run of characters."""
+    """`patterns`: names with tags, between commas; `*` stands for any run of characters.
 
-    def __init__(self, engine: Engine, stock: StockImages, patterns: str) -> None:
+    `teams_of`: the teams whose images a workspace may use.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        stock: StockImages,
+        images: Images,
+        teams_of: Callable[[str], Awaitable[Collection[str]]],
+        patterns: str,
+    ) -> None:
+        self._images = images
+        self._teams_of = teams_of
         self._engine = engine
         self._stock = stock
         self._patterns = [each.strip() for each in patterns.split(",") if each.strip()]
 
-    async def ensure_service(self, reference: str) -> str:
+    async def ensure_service(self, reference: str, workspace: str) -> str:
         """The engine's reference of it, built or pulled first if need be.
 
         Raises:
             Denied: neither ours nor in the allow-list.
-            NotFound: no registry has it.
+            NotFound: no registry has it, or no version of it is in use.
             Unavailable: ours could not be built.
         """
         if reference in self._stock.images:
             return await self._stock.ensure(reference)
+        if reference.count("/") == 1:
+            # `crew/tools` may be the name of an image here, and on a registry.
+            defined = await self._images.for_service(reference, await self._teams_of(workspace))
+            if defined is not None:
+                return defined
         name = normal(reference)
         if not any(fnmatchcase(name, pattern) for pattern in self._patterns):
             raise Denied(

@@ -24,10 +24,12 @@ from cloudide.project.schema import (
     FILE_LIMIT,
     Configuration,
     LanguageTable,
+    PortTable,
     PrebuildTable,
     Resources,
     ServiceTable,
     TaskTable,
+    WorkspaceTable,
 )
 
 TABLES_LIMIT = 200  # tasks, and languages
@@ -36,7 +38,11 @@ PATTERN_LIMIT = 500
 LIST_LIMIT = 64  # dependencies, input patterns, variables
 MISTAKES_LIMIT = 100
 SERVICES_LIMIT = 10
+WISHES_LIMIT = 32  # secrets that one process asks for
+LABEL_LIMIT = 60  # characters
+SINGLE = ("workspace", "prebuild")  # tables of which there is one
 LEAST_MEMORY = 6 << 20  # bytes; the engine takes no less
+LEAST_OF_WORKSPACE = 256 << 20  # bytes; with less its own programs do not run
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,99}")
 LANGUAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,49}")
 SERVICE_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,28}[a-z0-9])?")
@@ -97,7 +103,8 @@ def problems(text: str, mistakes: Sequence[Mistake]) -> list[Problem]:
 
 def unknown_keys(document: dict[str, Any]) -> list[Mistake]:
     """Mistakes for the top-level keys that mean nothing."""
-    known = " and ".join(f"[{key}.…]" for key in Configuration.__struct_fields__)
+    names = Configuration.__struct_fields__
+    known = ", ".join(f"[{key}]" if key in SINGLE else f"[{key}.…]" for key in names)
     message = "{!r} means nothing here; there are tables {}."
     return [
         Mistake(message.format(key[:KEY_SHOWN], known), (key,), unknown=True)
@@ -141,18 +148,31 @@ def services(document: dict[str, Any]) -> tuple[dict[str, ServiceTable], list[Mi
 
 def prebuild(document: dict[str, Any]) -> tuple[PrebuildTable | None, list[Mistake]]:
     """`[prebuild]`, if it is there and as it should be, and what is wrong with it."""
-    if "prebuild" not in document:
-        return None, []
-    value = document["prebuild"]
-    wrong = list(_wrong("prebuild", value, PrebuildTable, _check_prebuild))
-    if wrong:
-        return None, [
-            msgspec.structs.replace(
-                each, message=f"[prebuild]: {each.message}", path=("prebuild", *each.path)
-            )
-            for each in wrong
-        ]
-    return msgspec.convert(value, PrebuildTable), []
+    return _single(document, "prebuild", PrebuildTable, _check_prebuild)
+
+
+def workspace(document: dict[str, Any]) -> tuple[WorkspaceTable | None, list[Mistake]]:
+    """`[workspace]`, if it is there and as it should be, and what is wrong with it."""
+    return _single(document, "workspace", WorkspaceTable, _check_workspace)
+
+
+def ports(document: dict[str, Any]) -> tuple[dict[int, PortTable], list[Mistake]]:
+    """The ports that are as they should be, by number, and what is wrong with the others."""
+    good, found = _tables(document, "ports", "8000", PortTable, _check_port)
+    return {int(name): table for name, table in good.items()}, found
+
+
+def everything(document: dict[str, Any]) -> list[Mistake]:
+    """All that is wrong with a file that is TOML."""
+    return [
+        *unknown_keys(document),
+        *workspace(document)[1],
+        *ports(document)[1],
+        *tasks(document)[1],
+        *languages(document)[1],
+        *services(document)[1],
+        *prebuild(document)[1],
+    ]
 
 
 def _circle(start: str, through: str, tables: dict[str, ServiceTable]) -> list[str]:
@@ -169,6 +189,24 @@ def _circle(start: str, through: str, tables: dict[str, ServiceTable]) -> list[s
                 seen.add(each)
                 ways.append([*way, each])
     return []
+
+
+def _single(
+    document: dict[str, Any],
+    section: str,
+    kind: type[Table],
+    check: Callable[[str, Table], Iterator[Mistake]],
+) -> tuple[Table | None, list[Mistake]]:
+    if section not in document:
+        return None, []
+    value = document[section]
+    wrong = [
+        msgspec.structs.replace(
+            each, message=f"[{section}]: {each.message}", path=(section, *each.path)
+        )
+        for each in _wrong(section, value, kind, check)
+    ]
+    return (None, wrong[:MISTAKES_LIMIT]) if wrong else (msgspec.convert(value, kind), [])
 
 
 def _tables(
@@ -202,7 +240,8 @@ def _wrong(
     name: str, value: object, kind: type[Table], check: Callable[[str, Table], Iterator[Mistake]]
 ) -> Iterator[Mistake]:
     if not isinstance(value, dict):
-        yield Mistake('This is not a table; write `command = "…"` below it.')
+        key = next(iter(kind.__struct_fields__))
+        yield Mistake(f'This is not a table; write `{key} = "…"` below it.')
         return
     if found := list(mistakes(value, kind)):
         yield from found
@@ -234,11 +273,7 @@ def _check_task(name: str, task: TaskTable) -> Iterator[Mistake]:
             shown = pattern[:KEY_SHOWN]
             message = f"inputs: {shown!r} is not a path of the workspace such as src/**/*.py."
             yield Mistake(message, ("inputs", index))
-    yield from _check_texts("secrets", task.secrets)
-    for index, wish in enumerate(task.secrets):
-        if not _WISH.fullmatch(wish):
-            message = f"secrets: {wish[:KEY_SHOWN]!r} is none of NAME, NAME@3 and file:NAME."
-            yield Mistake(message, ("secrets", index))
+    yield from _check_wishes(task.secrets)
     yield from _check_ready(task.ready_when)
     if task.ready_when and not task.background:
         message = "ready_when is for background tasks; add `background = true`."
@@ -263,6 +298,40 @@ def _check_language(name: str, language: LanguageTable) -> Iterator[Mistake]:
         if not end or "/" in end:
             message = f"extensions: {end[:KEY_SHOWN]!r} is not the end of a name such as .zig."
             yield Mistake(message, ("extensions", index))
+
+
+def _check_workspace(_: str, table: WorkspaceTable) -> Iterator[Mistake]:
+    if table.image and not _IMAGE.fullmatch(table.image):
+        message = "image is not the name of an image such as python, or crew/tools."
+        yield Mistake(message, ("image",))
+    if table.resources is not None:
+        yield from _check_resources(table.resources)
+        memory = table.resources.memory
+        if memory is not None and LEAST_MEMORY <= bytes_of(memory) < LEAST_OF_WORKSPACE:
+            yield Mistake("A workspace needs 256m or more.", ("resources", "memory"))
+        if table.resources.cpus is not None and 0.01 <= table.resources.cpus < 0.1:
+            yield Mistake("A workspace needs 0.1 CPUs or more.", ("resources", "cpus"))
+        if table.resources.processes is not None and 1 <= table.resources.processes < 100:
+            yield Mistake("A workspace needs 100 processes or more.", ("resources", "processes"))
+    yield from _check_wishes(table.secrets)
+
+
+def _check_port(name: str, table: PortTable) -> Iterator[Mistake]:
+    if not (name.isascii() and name.isdigit() and name[0] != "0" and int(name[:6]) < 65536):
+        yield Mistake("A port is a number from 1 to 65535, such as [ports.8000].")
+    if len(table.label) > LABEL_LIMIT or not table.label.isprintable():
+        message = f"label has up to {LABEL_LIMIT} characters that can be printed."
+        yield Mistake(message, ("label",))
+
+
+def _check_wishes(wishes: Sequence[str]) -> Iterator[Mistake]:
+    yield from _check_texts("secrets", wishes)
+    if len(wishes) > WISHES_LIMIT:
+        yield Mistake(f"secrets: there may be {WISHES_LIMIT} of them.", ("secrets",))
+    for index, wish in enumerate(wishes):
+        if not _WISH.fullmatch(wish):
+            message = f"secrets: {wish[:KEY_SHOWN]!r} is none of NAME, NAME@3 and file:NAME."
+            yield Mistake(message, ("secrets", index))
 
 
 def _check_prebuild(_: str, prebuild: PrebuildTable) -> Iterator[Mistake]:

@@ -6,7 +6,7 @@ key in it is a mistake.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -156,9 +156,61 @@ class PrebuildTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
+class WorkspaceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[workspace]`."""
+
+    image: Annotated[
+        str,
+        Meta(
+            description="The image that workspaces of this project are made from when nobody says "
+            "another: `python`, or one of a team such as `crew/tools`."
+        ),
+    ] = ""
+    resources: Annotated[
+        Resources | None,
+        Meta(description="The most it may use, within what the server allows."),
+    ] = None
+    secrets: Annotated[
+        list[str],
+        Meta(
+            description="Secrets of the workspace or its team that every terminal asks for: "
+            "`NAME`, `NAME@3` for one version, `file:NAME` for a file that `NAME_FILE` leads to. "
+            "One is given only if its owner lets programs of this workspace read it."
+        ),
+    ] = []
+
+
+class PortTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[ports.N]`."""
+
+    label: Annotated[str, Meta(description="What people call it, such as `Web app`.")] = ""
+    visibility: Annotated[
+        Literal["private", "members", "team"],
+        Meta(
+            description="Who sees its preview when the workspace is new, and after somebody "
+            "applied this file: those who may run programs, all members, or the team as well. Only "
+            "the owner makes one public, in the ports panel."
+        ),
+    ] = "private"
+    on_open: Annotated[
+        Literal["notify", "preview", "ignore"],
+        Meta(
+            description="What happens in people's browsers when something listens on it: they are "
+            "told, its preview opens, or nothing."
+        ),
+    ] = "notify"
+
+
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
+    workspace: Annotated[
+        WorkspaceTable | None, Meta(description="What workspaces of this project are like.")
+    ] = None
+    ports: Annotated[
+        dict[str, PortTable],
+        Meta(description="Ports that programs here listen on, each a table `[ports.8000]`."),
+    ] = {}
     tasks: Annotated[
         dict[str, TaskTable],
         Meta(description="Commands that this project can run, each a table `[tasks.NAME]`."),

@@ -57,22 +57,46 @@ class Delivery:
         self._record = record
         self._hide = hide
 
-    async def give(self, grant: Grant, wishes: Sequence[str], kind: str, task: str = "") -> Given:
+    async def give(
+        self,
+        grant: Grant,
+        wishes: Sequence[str],
+        kind: str,
+        task: str = "",
+        *,
+        offered: Sequence[str] = (),
+    ) -> Given:
         """What a process that this person starts gets of what it asks for.
+
+        `offered`: what the project asks for beside that. It is given where the workspace or its
+        team has such a secret for such processes, never a person's own, and is else left out.
 
         Raises:
             InvalidInput: a wish is none. Denied: no secret of that name names it as a reader.
             NotFound: the secret has no such version. Unsealable: its key is missing.
         """
         asked = parse_wishes(wishes)
-        if not asked:
+        names = {wish.name for wish in asked}
+        more = [wish for wish in parse_wishes(offered) if wish.name not in names]
+        if not asked and not more:
             return NOTHING
         process = Process(grant.workspace, kind, task)
         owners = [Owner(user=grant.person.id), Owner(workspace=grant.workspace)]
         if team := await self._team(grant.workspace):
             owners.append(Owner(team=team))
-        found = await self._secrets.named([wish.name for wish in asked], owners)
+        found = await self._secrets.named([wish.name for wish in [*asked, *more]], owners)
         chosen = [(wish, self._choose(wish, found, process)) for wish in asked]
+        for wish in more:
+            fitting = (
+                secret
+                for secret in found
+                if secret.name == wish.name
+                and not secret.owner.user
+                and wish.version <= secret.latest
+                and allows(secret.readers, process)
+            )
+            if (secret := next(fitting, None)) is not None:
+                chosen.append((wish, secret))
         environment: dict[str, str] = {}
         files: dict[str, str] = {}
         for wish, secret in chosen:

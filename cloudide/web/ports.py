@@ -14,6 +14,7 @@ from cloudide.errors import CloudIDEError, Denied, InvalidInput, Unavailable
 from cloudide.identity.permissions import Action, Grant
 from cloudide.ports.sites import Target
 from cloudide.ports.visibility import Sharing, Visibility
+from cloudide.project.schema import PortTable
 from cloudide.web import preview_pages
 from cloudide.web.access import Caller, grant_for
 from cloudide.web.bodies import json_body, json_response
@@ -28,7 +29,8 @@ PATH_LIMIT = 4096  # characters of where to go after signing in
 
 
 class PortView(msgspec.Struct, omit_defaults=True):
-    """`open`: something listens. `link` is there once: in the answer that made it."""
+    """`open`: something listens. `link` is there once: in the answer that made it. `label` and
+    `on_open` (notify, preview, ignore) are what the project declares."""
 
     port: int
     open: bool
@@ -38,6 +40,8 @@ class PortView(msgspec.Struct, omit_defaults=True):
     pid: int = 0
     expires_at: datetime | None = None
     link: str = ""
+    label: str = ""
+    on_open: str = "notify"
 
 
 class PortList(msgspec.Struct):
@@ -63,12 +67,14 @@ def target_of(request: HTTPConnection) -> Target:
 
 
 def list_ports(provided: Services, workspace: str) -> list[PortView]:
-    """What listens, and what is shared although it does not listen now."""
+    """What listens, and what is shared or declared although it does not listen now."""
     shared = provided.visibilities.all(workspace)
     listening = {port.port: port for port in provided.openings.list(workspace)}
     return [
         _view(provided, Target(number, workspace), shared.get(number, Sharing()))
-        for number in sorted(shared.keys() | listening.keys())
+        for number in sorted(
+            shared.keys() | listening.keys() | provided.beside.ports(workspace).keys()
+        )
     ]
 
 
@@ -77,6 +83,7 @@ def _view(provided: Services, target: Target, sharing: Sharing, link: str = "") 
     port = opened.get(target.port)
     sites = provided.sites
     public = sharing.visibility is Visibility.PUBLIC
+    declared = provided.beside.ports(target.workspace).get(target.port, PortTable())
     return PortView(
         port=target.port,
         open=port is not None,
@@ -86,7 +93,23 @@ def _view(provided: Services, target: Target, sharing: Sharing, link: str = "") 
         pid=port.pid if port else 0,
         expires_at=datetime.fromtimestamp(sharing.expires_at, UTC) if public else None,
         link=link,
+        label=declared.label,
+        on_open=declared.on_open,
     )
+
+
+async def show_declared(provided: Services, workspace: str) -> None:
+    """Show ports to those whom the project declares; those that anybody made public stay so."""
+    shared = provided.visibilities.all(workspace)
+    team = provided.supervisor.view(workspace)["team"]
+    for port, table in provided.beside.ports(workspace).items():
+        wanted = Visibility(table.visibility)
+        if wanted is Visibility.TEAM and not team:
+            wanted = Visibility.MEMBERS
+        now = shared.get(port, Sharing()).visibility
+        if now is not wanted and now is not Visibility.PUBLIC:
+            await provided.visibilities.set(workspace, port, wanted)
+    tell(provided, workspace)
 
 
 @describe(tag="ports", HTTP_200=PortList)

@@ -79,7 +79,9 @@ async def create(request: Request) -> Response:
     if body.command:
         request.state.audit["program"] = body.command[0][:HOLD_LIMIT]
     cwd = clean_path(body.cwd)
-    given = await services(request).secret_delivery.give(grant, body.secrets, "terminal")
+    delivery = services(request).secret_delivery
+    declared = services(request).beside.of_workspace(grant.workspace).secrets
+    given = await delivery.give(grant, body.secrets, "terminal", offered=declared)
     view = await services(request).terminals.create(
         grant, body.cols, body.rows, body.command, cwd, given
     )

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from cloudide.identity.permissions import Grant
 from cloudide.web.bodies import json_response
 from cloudide.web.openapi import describe
+from cloudide.web.ports import show_declared
 from cloudide.web.services import Services, services
 from cloudide.workspaces.services import ServicesView
 
@@ -28,10 +29,14 @@ async def show_all(request: Request) -> Response:
 
 @describe(tag="services", HTTP_200=ServicesView)
 async def apply(request: Request) -> Response:
-    """Have the services that `cloudide.toml` declares now; those that stay the same go on."""
+    """Have the services, limits and ports that `cloudide.toml` declares now.
+
+    Services that stay the same go on.
+    """
     grant: Grant = request.state.grant
     view = await services(request).beside.apply(grant.workspace)
     request.state.audit["services"] = ", ".join(each.name for each in view.services)
+    await show_declared(services(request), grant.workspace)
     return json_response(view)
 
 

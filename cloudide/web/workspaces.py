@@ -28,10 +28,11 @@ class Git(msgspec.Struct):
 
 
 class NewWorkspace(msgspec.Struct):
-    """`team`: whose it is; "" for your own."""
+    """`team`: whose it is; "" for your own. `image` "": the one that the project's `cloudide.toml`
+    asks for, or `base`."""
 
     name: str
-    image: str
+    image: str = ""
     git: Git | None = None
     team: str = ""
 
@@ -40,10 +41,12 @@ class WorkspaceChange(msgspec.Struct):
     """What is absent stays as it is.
 
     `team_role`: what plain members of the team that owns it are here, "" for nothing. It is given
-    away by `team`, one of your own, or by `owner`, somebody who is a member of it.
+    away by `team`, one of your own, or by `owner`, somebody who is a member of it. With another
+    `image` one that runs is restarted.
     """
 
     name: str | None = None
+    image: str | None = None
     team_role: Literal["", "viewer", "editor", "terminal"] | None = None
     team: str | None = None
     owner: str | None = None
@@ -133,7 +136,7 @@ async def create(request: Request) -> Response:
     git = body.git or Git("")
     # What a team owns is made of images that all its members may use.
     teams = {body.team} if body.team else await teams_of(provided, user)
-    image = provided.images.resolve(body.image, teams)
+    image = provided.images.resolve(body.image, teams) if body.image else ""
     workspace = await provided.supervisor.create(
         user.id, body.name, image, git.url, git.ref, body.team
     )
@@ -168,6 +171,11 @@ async def change(request: Request) -> Response:
         if owner is None or owner.guest or await provided.membership.role(id, owner.id) is None:
             raise InvalidInput("owner: this is nobody who is a member here and has an account.")
         await provided.supervisor.give(id, owner.id)
+    if body.image is not None:
+        # By whoever changes it, among those that the workspace's people may use.
+        row = await provided.store.get(id)
+        teams = {row.team} if row.team else await teams_of(provided, user)
+        await provided.supervisor.reimage(id, provided.images.resolve(body.image, teams))
     if body.team is not None or body.owner is not None or body.team_role is not None:
         provided.live.renew(workspace=id)
     try:

@@ -20,11 +20,12 @@ import structlog
 
 from cloudide.agents.hub import Agents
 from cloudide.agents.link import Agent
-from cloudide.errors import CloudIDEError, EngineUnavailable
+from cloudide.errors import CloudIDEError, EngineUnavailable, InvalidInput, NotFound
+from cloudide.project.schema import FILE
 from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers, Images
 from cloudide.workspaces.feed import Feed
-from cloudide.workspaces.initialize import catch_up, clone
+from cloudide.workspaces.initialize import asked_for, catch_up, clone
 from cloudide.workspaces.lifecycle import (
     Container,
     Desired,
@@ -36,7 +37,7 @@ from cloudide.workspaces.lifecycle import (
 )
 from cloudide.workspaces.runtime import Observed, Runtime
 from cloudide.workspaces.services import Services
-from cloudide.workspaces.store import Store, Workspace
+from cloudide.workspaces.store import DEFAULT_IMAGE, Store, Workspace
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +69,10 @@ async def _unseeded(_: Workspace) -> bool:
     return False
 
 
+async def _as_it_is(_: Workspace, image: str) -> str:
+    return image
+
+
 def _as_nobody(_: Workspace) -> AbstractAsyncContextManager[Mapping[str, str]]:
     return nullcontext(dict[str, str]())
 
@@ -89,6 +94,7 @@ class Means:
     cloning: Cloning = _as_nobody
     seed: Callable[[Workspace], Awaitable[bool]] = _unseeded
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
+    choose_image: Callable[[Workspace, str], Awaitable[str]] = _as_it_is
     on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
 
@@ -107,6 +113,7 @@ class Care:
         self._waiting_since = 0.0
         self._deleted = False
         self._container = ""
+        self._first = False  # it was filled just now, and has not rested since
 
     def wake(self) -> None:
         """Look at it now: something has happened that it may be about."""
@@ -132,7 +139,7 @@ class Care:
         view: dict[str, Any] = {
             "id": self.id,
             "name": workspace.name,
-            "image": workspace.image,
+            "image": workspace.made_from,
             "state": self.state,
             "desired_state": workspace.desired,
             "owner": workspace.owner,
@@ -186,6 +193,9 @@ class Care:
                 )
             elif state is State.RUNNING:
                 error = ""
+                if self._first:
+                    self._first = False
+                    self._means.after_first_start(self.workspace)
                 self._means.services.started(self.id, self._container)
             elif state is State.STOPPED:
                 self._means.services.stopping(self.id)
@@ -218,7 +228,7 @@ class Care:
             container_generation=observed.generation if observed else 0,
             image_ready=container is not Container.ABSENT
             or workspace.desired is not Desired.RUNNING
-            or await self._means.images.is_ready(workspace.image, self.id),
+            or await self._means.images.is_ready(workspace.made_from, self.id),
             agent_connected=self._agent() is not None,
             initialized=workspace.initialized,
             crashed=len(self._starts) == CRASH_STARTS
@@ -230,13 +240,13 @@ class Care:
         match step:
             case Step.BUILD:
                 await self._means.images.ensure(
-                    workspace.image, lambda progress: self._say(progress.message), self.id
+                    workspace.made_from, lambda progress: self._say(progress.message), self.id
                 )
             case Step.CREATE:
                 await self._means.containers.create(
                     self.id,
                     workspace.generation,
-                    workspace.image,
+                    workspace.made_from,
                     lambda progress: self._say(progress.message),
                 )
             case Step.START:
@@ -301,9 +311,21 @@ class Care:
                 await self._means.store.want(self.id, Desired.STOPPED, error=self.error)
                 await self.reload()
                 return
-        await self._means.store.initialized(self.id)
+        image = workspace.image or await self._declared_image()
+        await self._means.store.initialized(self.id, image)
+        if image != workspace.made_from:
+            await self._means.store.reimage(self.id, image)
         await self.reload()
-        self._means.after_first_start(self.workspace)
+        self._first = True
+
+    async def _declared_image(self) -> str:
+        """The image that the project asks for, if the workspace's people may use it."""
+        try:
+            asked = await asked_for(self._means.agents.agent(self.id))
+            return await self._means.choose_image(self.workspace, asked) if asked else DEFAULT_IMAGE
+        except (NotFound, InvalidInput) as error:
+            self._say(f"{FILE} asks for another image. {error.message}")
+            return DEFAULT_IMAGE
 
     async def _destroy(self) -> None:
         await self._means.services.forget(self.id)

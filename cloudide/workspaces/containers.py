@@ -87,6 +87,14 @@ class Containers:
             environment={"CLOUDIDE_WORKSPACE": id, **settings.preview_variables},
         )
 
+    async def limit(self, id: str, limits: Limits) -> None:
+        """Hold a running container to other limits, without a restart.
+
+        Raises:
+            NotFound, EngineUnavailable: as `Runtime`.
+        """
+        await self._runtime.limit(id, limits)
+
     @staticmethod
     def version(spec: ContainerSpec) -> str:
         """What a container is made as, whichever workspace's it is: a digest."""

@@ -30,7 +30,13 @@ from cloudide.workspaces.foreign import (
     parse_owner,
 )
 from cloudide.workspaces.networks import Networks
-from cloudide.workspaces.runtime import ContainerSpec, EngineInfo, Observed, RuntimeEvent
+from cloudide.workspaces.runtime import (
+    ContainerSpec,
+    EngineInfo,
+    Limits,
+    Observed,
+    RuntimeEvent,
+)
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -115,6 +121,22 @@ class DockerRuntime:
 
     async def start(self, workspace_id: str) -> None:
         await self._exclusively(workspace_id, lambda: self._start(workspace_id))
+
+    async def limit(self, workspace_id: str, limits: Limits) -> None:
+        name = self._name(workspace_id)
+        # The SDK's own call knows neither NanoCpus nor PidsLimit.
+        body = {
+            "NanoCpus": round(limits.cpus * 1e9),
+            "Memory": limits.memory,
+            "MemorySwap": limits.memory,
+            "PidsLimit": limits.processes,
+        }
+
+        def update(client: Any) -> None:
+            url = client._url("/containers/{0}/update", name)
+            client._result(client._post_json(url, data=body), True)
+
+        await self._exclusively(workspace_id, lambda: self._engine.call(update))
 
     async def stop(self, workspace_id: str, timeout: float) -> None:
         name = self._name(workspace_id)

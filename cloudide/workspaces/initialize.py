@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from cloudide.agents.link import Agent
-from cloudide.errors import CloudIDEError, InvalidInput, Unavailable
+from cloudide.errors import CloudIDEError, InvalidInput, NotFound, Unavailable
+from cloudide.project import configuration
+from cloudide.project.schema import FILE, FILE_LIMIT
 
 _SCHEMES = ("https", "http", "git", "ssh")
 _SCP_LIKE = re.compile(r"[\w.-]+@[\w.-]+:(?!//)[^\s]+")
@@ -97,6 +99,16 @@ async def catch_up(
     on_branch = await agent.execute(["git", "symbolic-ref", "--quiet", "HEAD"], timeout=limit)
     if on_branch.code == 0:
         await _git(agent, ["reset", "--hard", "@{upstream}"], log, limit, url, {})
+
+
+async def asked_for(agent: Agent) -> str:
+    """The image that the project's `cloudide.toml` asks for; "": it says none that can be read."""
+    try:
+        content = (await agent.read(FILE, FILE_LIMIT)).content or b""
+    except NotFound:
+        return ""
+    table, _ = configuration.workspace(configuration.load(content)[1])
+    return table.image if table else ""
 
 
 async def command(agent: Agent, argv: list[str], limit: float, what: str) -> str:

@@ -126,7 +126,7 @@ class Prebuilds:
         """
         async with self._seeding:
             found = await self._store.fitting(
-                workspace.team, workspace.image, workspace.git_url, workspace.git_ref
+                workspace.team, workspace.made_from, workspace.git_url, workspace.git_ref
             )
             if found is None:
                 return False

@@ -182,6 +182,14 @@ class Runtime(Protocol):
         """
         ...
 
+    async def limit(self, workspace_id: str, limits: Limits) -> None:
+        """Change what the container may use while it runs.
+
+        Raises:
+            NotFound: there is no container. EngineUnavailable: also when it uses more memory now.
+        """
+        ...
+
     async def stop(self, workspace_id: str, timeout: float) -> None:
         """Ask the container to end, kill it after `timeout` seconds; fine when there is none."""
         ...

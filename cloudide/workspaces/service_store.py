@@ -1,6 +1,6 @@
-"""Which services each workspace is to have, in the database.
+"""What each workspace is to have of what its project declares, in the database.
 
-They are what `cloudide.toml` said when the workspace last started, or when somebody who may run
+It is what `cloudide.toml` said when the workspace last started, or when somebody who may run
 programs there last asked for it: writing the file is not enough to have anything run.
 """
 
@@ -9,16 +9,18 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import delete, insert, select
 
-from cloudide.project.schema import ServiceTable
+from cloudide.project.schema import PortTable, ServiceTable, WorkspaceTable
 from cloudide.storage.database import Database
 from cloudide.storage.tables import workspace_services
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """`container`: of the workspace, at whose start it was read."""
+    """`container`: of the workspace, at whose start it was read; "": of none yet."""
 
-    container: str
-    services: dict[str, ServiceTable]
+    container: str = ""
+    services: dict[str, ServiceTable] = {}
+    workspace: WorkspaceTable = WorkspaceTable()
+    ports: dict[int, PortTable] = {}
 
 
 class ServiceStore:

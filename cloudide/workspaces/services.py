@@ -1,9 +1,10 @@
-"""Services beside workspaces: a database, a cache, as `cloudide.toml` declares them.
+"""What `cloudide.toml` declares of a workspace, and the services beside it: a database, a cache.
 
 A service is a container of its own on the workspace's network, reached by its name. Each workspace
 that has any has a task here, which compares what is wanted with what the engine has, as `Care` does
 for the workspace itself: it starts them in the order of their dependencies, starts those again that
 ended, and removes all but their volumes when the workspace stops. With the workspace they go.
+What the file says of the workspace itself and of its ports is applied with them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import shlex
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -23,7 +24,14 @@ from cloudide.agents.hub import Agents, Listener
 from cloudide.errors import CloudIDEError, Conflict, EngineUnavailable, NotFound, TooLarge
 from cloudide.project import configuration
 from cloudide.project.problems import Problem
-from cloudide.project.schema import FILE, FILE_LIMIT, Resources, ServiceTable
+from cloudide.project.schema import (
+    FILE,
+    FILE_LIMIT,
+    PortTable,
+    Resources,
+    ServiceTable,
+    WorkspaceTable,
+)
 from cloudide.protocol.agent import FilesChanged
 from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers
@@ -46,7 +54,7 @@ CRASH_STARTS, CRASH_SECONDS = 3, 60.0  # so many starts in so short a time, and 
 class ServiceImages(Protocol):
     """Which images services may run."""
 
-    async def ensure_service(self, reference: str) -> str:
+    async def ensure_service(self, reference: str, workspace: str) -> str:
         """The engine's reference of it, built or pulled first if need be.
 
         Raises:
@@ -68,11 +76,14 @@ class ServiceView(msgspec.Struct, frozen=True):
 
 
 class ServicesView(msgspec.Struct, frozen=True):
-    """`outdated`: `cloudide.toml` says something else now than what is applied."""
+    """`outdated`: `cloudide.toml` says something else now than what is applied. `image`: what it
+    asks for to be made from. `secrets`: what terminals ask for."""
 
     services: list[ServiceView]
     problems: list[Problem]
     outdated: bool
+    image: str = ""
+    secrets: list[str] = []
 
 
 class _Kept:
@@ -81,8 +92,10 @@ class _Kept:
     def __init__(self, id: str, applied: Applied) -> None:
         self.id = id
         self.applied = applied
-        self.declared = applied.services
-        self.problems: list[Problem] = []
+        self.declared = msgspec.structs.replace(applied, container="")
+        self.limited: tuple[str, Resources] | None = None  # of which container, to what
+        self.problems: list[Problem] = []  # of the file
+        self.not_limited = ""
         self.running: bool | None = None  # not known until the workspace's own task has looked
         self.applying = asyncio.Lock()
         self.wake = asyncio.Event()
@@ -107,6 +120,8 @@ class Services(Listener):
         feed: Feed,
         settings: Settings,
     ) -> None:
+        # Called when a workspace runs for the first time, with the ports that its project declares.
+        self.on_first: Callable[[str, Mapping[int, PortTable]], Awaitable[None]] = _nothing
         self._store = store
         self._runtime = runtime
         self._containers = containers
@@ -133,7 +148,7 @@ class Services(Listener):
 
     def started(self, id: str, container: str) -> None:
         """The workspace runs, in this container; with a new one its services begin anew."""
-        kept = self._keep(id, Applied("", {}))
+        kept = self._keep(id, Applied())
         fresh = kept.applied.container != container
         if kept.running and not fresh:
             return
@@ -178,9 +193,29 @@ class Services(Listener):
         kept = self._kept.get(id)
         if kept is None:
             return ServicesView([], [], False)
-        applied = kept.applied.services
-        services = [_view(name, applied[name], kept) for name in applied]
-        return ServicesView(services, kept.problems, kept.declared != applied)
+        applied = kept.applied
+        services = [_view(name, table, kept) for name, table in applied.services.items()]
+        problems = kept.problems
+        if kept.not_limited:
+            problems = [*problems, Problem(FILE, kept.not_limited)]
+        declared = msgspec.structs.replace(kept.declared, container=applied.container)
+        return ServicesView(
+            services,
+            problems,
+            declared != applied,
+            kept.declared.workspace.image,
+            applied.workspace.secrets,
+        )
+
+    def of_workspace(self, id: str) -> WorkspaceTable:
+        """What is applied of `[workspace]`."""
+        kept = self._kept.get(id)
+        return kept.applied.workspace if kept else WorkspaceTable()
+
+    def ports(self, id: str) -> Mapping[int, PortTable]:
+        """What is applied of `[ports.N]`."""
+        kept = self._kept.get(id)
+        return kept.applied.ports if kept else {}
 
     async def apply(self, id: str) -> ServicesView:
         """Have what `cloudide.toml` says now; those that are as it says go on running.
@@ -229,9 +264,12 @@ class Services(Listener):
             # Whoever was before may have been the first to say in which container.
             container = container or kept.applied.container
             await self._look(kept)
-            applied = Applied(container, kept.declared)
+            first = not kept.applied.container
+            applied = msgspec.structs.replace(kept.declared, container=container)
             await self._store.set(kept.id, applied)
             kept.applied = applied
+        if first and applied.ports:
+            await self.on_first(kept.id, applied.ports)
         kept.errors.clear()
         kept.wake.set()
         self._tell(kept)
@@ -253,8 +291,11 @@ class Services(Listener):
             content = b""
         text, document, mistakes = configuration.load(content)
         tables, wrong = configuration.services(document)
-        kept.problems = configuration.problems(text, [*mistakes, *wrong])
-        kept.declared = tables
+        workspace, wrong_workspace = configuration.workspace(document)
+        ports, wrong_ports = configuration.ports(document)
+        mistakes += [*wrong_workspace, *wrong_ports, *wrong]
+        kept.problems = configuration.problems(text, mistakes)
+        kept.declared = Applied("", tables, workspace or WorkspaceTable(), ports)
 
     # ── the loop ────────────────────────────────────────────────────────────────────────────────
 
@@ -324,7 +365,29 @@ class Services(Listener):
             except CloudIDEError as error:
                 kept.errors[name] = error.message
             return 0.0
+        if kept.running:
+            await self._limit(kept)
         return RECHECK_SECONDS
+
+    async def _limit(self, kept: _Kept) -> None:
+        """Hold the workspace's container to what is applied of `[workspace.resources]`."""
+        asked = kept.applied.workspace.resources or Resources()
+        wanted = kept.applied.container, asked
+        fresh = kept.limited is None or kept.limited[0] != wanted[0]
+        # A new container has what the server allows, which is what nothing asked for means.
+        if wanted == kept.limited or (fresh and asked == Resources()):
+            return
+        try:
+            await self._containers.limit(kept.id, self._limits(asked))
+            kept.limited, kept.not_limited = wanted, ""
+        except NotFound:
+            return  # it is gone; its own task has seen it, or soon will
+        except EngineUnavailable as error:
+            _log.warning("workspace.not_limited", workspace=kept.id, error=error.message)
+            kept.not_limited = (
+                "[workspace]: the resources could not be set; it may be using more now. Restart "
+                "the workspace."
+            )
 
     def _crashed(self, kept: _Kept, name: str, observed: ObservedService) -> bool:
         starts = kept.starts.get(name, deque())
@@ -342,7 +405,7 @@ class Services(Listener):
         return observed is not None and observed.running and observed.health in ("", "healthy")
 
     async def _start(self, kept: _Kept, name: str, table: ServiceTable) -> None:
-        image = await self._images.ensure_service(table.image)
+        image = await self._images.ensure_service(table.image, kept.id)
         command = shlex.split(table.command) if isinstance(table.command, str) else table.command
         await self._containers.fence()
         kept.starts.setdefault(name, deque(maxlen=CRASH_STARTS)).append(time.monotonic())
@@ -383,6 +446,10 @@ class Services(Listener):
         if view != kept.told and kept.id in self._kept:
             kept.told = view
             self._feed.publish("services", kept.id, msgspec.to_builtins(view))
+
+
+async def _nothing(_id: str, _ports: Mapping[int, PortTable]) -> None:
+    return None
 
 
 def _view(name: str, table: ServiceTable, kept: _Kept) -> ServiceView:

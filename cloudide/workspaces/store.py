@@ -18,9 +18,12 @@ from cloudide.storage.tables import members, team_members, teams, users, workspa
 from cloudide.workspaces.lifecycle import Desired
 from cloudide.workspaces.pool_store import leave_pool
 
+DEFAULT_IMAGE = "base"
+
 
 class Workspace(msgspec.Struct, frozen=True):
     """One row. `error` is the sentence people are shown; `git_url` is what it is filled from.
+    `image` is "" until the project was asked which one it wants.
     `stopped_by` is "idle" when it is to be stopped because nobody used it."""
 
     id: str
@@ -39,6 +42,11 @@ class Workspace(msgspec.Struct, frozen=True):
     error: str
     stopped_by: str
     created_at: float
+
+    @property
+    def made_from(self) -> str:
+        """The image of its next container."""
+        return self.image or DEFAULT_IMAGE
 
 
 class Store:
@@ -191,11 +199,17 @@ class Store:
                 )
             )
 
-    async def initialized(self, id: str) -> None:
+    async def initialized(self, id: str, image: str) -> None:
+        """It is filled, and its project has said which image it is made from."""
         async with self._database.begin() as db:
-            await db.execute(
-                update(workspaces).where(workspaces.c.id == id).values(initialized=True)
-            )
+            this = update(workspaces).where(workspaces.c.id == id)
+            await db.execute(this.values(initialized=True, image=image))
+
+    async def reimage(self, id: str, image: str) -> None:
+        """Its containers are made from another image from now on, beginning with a new one."""
+        async with self._database.begin() as db:
+            this = update(workspaces).where(workspaces.c.id == id)
+            await db.execute(this.values(image=image, generation=workspaces.c.generation + 1))
 
     async def announce(self, id: str, state: str, **about: str) -> None:
         """Tell as an event that a workspace has `started`, `stopped` or `failed`, once each time:

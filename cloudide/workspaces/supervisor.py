@@ -30,7 +30,7 @@ from cloudide.workspaces.pool_store import PoolStore
 from cloudide.workspaces.pools import Pools
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.services import Services
-from cloudide.workspaces.store import Store, Workspace
+from cloudide.workspaces.store import DEFAULT_IMAGE, Store, Workspace
 
 _log = structlog.get_logger(__name__)
 
@@ -99,6 +99,8 @@ class Supervisor(Listener):
     ) -> Workspace:
         """Begin a workspace of a person's, or of a team's.
 
+        `image` "": what the project asks for.
+
         Raises:
             InvalidInput: the name or the Git address is not one.
             NotFound: there is no such image.
@@ -106,9 +108,11 @@ class Supervisor(Listener):
         """
         name = clean_name(name, "The name of a workspace")
         git = (check_git_url(git_url), check_git_ref(git_ref)) if git_url else ("", "")
-        slot = self.pools.take(image, team)
+        if not git_url:
+            image = image or DEFAULT_IMAGE
+        slot = self.pools.take(image or DEFAULT_IMAGE, team)
         if slot is None:
-            await self._images.is_ready(image)
+            await self._images.is_ready(image or DEFAULT_IMAGE)
 
         async def make() -> Workspace:
             id = slot.id if slot else "w" + secrets.token_hex(6)
@@ -134,6 +138,19 @@ class Supervisor(Listener):
         if kept.workspace.desired is Desired.DELETED:
             raise Conflict("The workspace is being deleted.")
         await self._store.want(id, desired, anew=anew, stopped_by=stopped_by)
+        await kept.wanted()
+
+    async def reimage(self, id: str, image: str) -> None:
+        """Make its containers from another image; one that runs is replaced.
+
+        Raises:
+            NotFound: there is no such image, or no version of it is in use. Conflict: it goes.
+        """
+        kept = self._find(id)
+        if kept.workspace.desired is Desired.DELETED:
+            raise Conflict("The workspace is being deleted.")
+        await self._images.is_ready(image)
+        await self._store.reimage(id, image)
         await kept.wanted()
 
     async def describe(self, id: str, *, name: str | None, team_role: str | None) -> None:

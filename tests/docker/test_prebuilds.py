@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from containers import belongings
 from git_daemon import IDENTITY, git_daemon, repository, run
+from imagery import built, define
 from server import WAIT_SECONDS, Server, serving
 
 from cloudide.workspaces.engine import Engine
@@ -134,6 +135,88 @@ async def test_one_that_fails_says_why_and_a_killed_server_leaves_nothing(
     await own.api.delete(f"{PREBUILDS}/{prebuild['id']}")
     assert await left(own, engine, 0) == []
     assert (await own.api.get(PREBUILDS))["prebuilds"] == []
+
+
+DECLARED = """
+[workspace]
+image = "python"
+resources = { memory = "300m", cpus = 0.5 }
+secrets = ["TEAM_TOKEN", "MISSING", "UNREADABLE"]
+[ports.8000]
+label = "Web app"
+visibility = "members"
+on_open = "preview"
+[services.beside]
+image = "site/tools"
+command = ["sh", "-c", "echo beside; sleep infinity"]
+"""
+
+
+async def test_a_project_says_what_its_workspaces_are_like(
+    own: Server, git_url: str, folder: Path, engine: Engine
+) -> None:
+    """Image, limits, secrets, ports, and services made from an image that is defined here."""
+    image = await define(own.api, "tools")
+    build = await built(own.api, image, "FROM cloudide/base\n")
+    await own.api.post(f"/api/v1/images/{image}/versions/{build['version']}/promote", json={})
+
+    work = folder / "work"
+    await run("git", "switch", "--quiet", "--create", "declared", cwd=work)
+    (work / "cloudide.toml").write_text(DECLARED)
+    await run("git", "add", "cloudide.toml", cwd=work)
+    await run("git", *IDENTITY, "commit", "--quiet", "--message", "declared", cwd=work)
+    await run("git", "push", "--quiet", "origin", "declared", cwd=work)
+    await run("git", "switch", "--quiet", "-", cwd=work)
+
+    body = {"name": "declared", "git": {"url": git_url, "ref": "declared"}}
+    id = (await own.api.post("/api/v1/workspaces", json=body))["id"]
+    base = f"/api/v1/workspaces/{id}"
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not (found := await own.api.get(f"{base}/services"))["services"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+        while found["services"][0]["state"] != "running":
+            assert found["services"][0]["state"] != "failed", found
+            await asyncio.sleep(0.1)
+            found = await own.api.get(f"{base}/services")
+    assert (found["problems"], found["outdated"]) == ([], False)
+    assert found["image"] == "python"
+    assert (await own.api.get(base))["image"] == "python"
+    assert (await own.api.run(id, "python3", "-c", "print(6 * 7)"))[1].strip() == "42"
+    assert "beside" in (await own.api.get(f"{base}/services/beside/log"))["log"]
+
+    instance = (own.data_dir / "instance").read_text().strip()
+    name = f"cloudide-{instance}-{id}"
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            host = (await engine.call(lambda c: c.inspect_container(name)))["HostConfig"]
+            if host["Memory"] != 4 << 30:
+                break
+            await asyncio.sleep(0.1)
+    assert host["Memory"] == host["MemorySwap"] == 300 << 20
+    assert host["NanoCpus"] == 500_000_000
+    [port] = (await own.api.get(f"{base}/ports"))["ports"]
+    assert (port["port"], port["label"], port["visibility"], port["on_open"], port["open"]) == (
+        8000, "Web app", "members", "preview", False,
+    )  # fmt: skip
+
+    for name, programs in (("TEAM_TOKEN", True), ("UNREADABLE", False)):
+        readers = [{"workspace": id, "programs": programs, "tasks": ["deploy"]}]
+        secret = {"name": name, "value": "of-the-workspace", "workspace": id, "readers": readers}
+        await own.api.post("/api/v1/secrets", json=secret)
+    script = 'echo "${TEAM_TOKEN:-none} ${UNREADABLE:-none} ${MISSING:-none}" > given.txt'
+    await own.api.post(f"{base}/terminals", json={"command": ["sh", "-c", script]})
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (await own.api.request("GET", f"{base}/files/given.txt")).status_code != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert await own.api.read(id, "given.txt") == b"of-the-workspace none none\n"
+
+    # Another image is another container of the same files.
+    changed = await own.api.request("PATCH", base, json={"image": "base"})
+    assert changed.json()["image"] == "base"
+    await own.api.until(id, "running")
+    assert await own.api.read(id, "given.txt") == b"of-the-workspace none none\n"
+    await own.api.remove(id)
+    await own.api.delete(f"/api/v1/images/{image}")
 
 
 async def test_what_cannot_be(own: Server) -> None:

@@ -90,7 +90,7 @@ def definition(document: Document, offset: int) -> lsp.Location | None:
         return None
     if document.format == "toml":
         if len(place.path) == 4 and place.path[2] == "depends_on":
-            target = document.places.find(("tasks", value))
+            target = document.places.find((place.path[0], value))
             if target is not None:
                 span = target.key or target.value
                 return lsp.Location(document.uri, document.range(span))
@@ -231,9 +231,10 @@ def _values(document: Document, place: Place, offset: int) -> Iterator[lsp.Compl
     if schema.get("type") == "boolean":
         values = [True, False]
     if document.format == "toml" and len(place.path) == 4 and place.path[2] == "depends_on":
-        values = [name for name in document.value.get("tasks", {}) if name != place.path[1]]
+        section = str(place.path[0])  # tasks or services
+        values = [name for name in document.value.get(section, {}) if name != place.path[1]]
         if not values:  # the text is not in order just now
-            names = dict.fromkeys(document.places.children(("tasks",)))
+            names = dict.fromkeys(document.places.children((section,)))
             values = [name for name in names if name != place.path[1]]
     for value in values:
         text = json.dumps(value, ensure_ascii=False)

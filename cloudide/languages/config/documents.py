@@ -77,11 +77,7 @@ class Document:
             # An encoder that knows no lone surrogate: there are none in what LSP carries.
             text, value, mistakes = configuration.load(self.text.encode(errors="replace"))
             if not mistakes:
-                mistakes += configuration.unknown_keys(value)
-                mistakes += configuration.tasks(value)[1]
-                mistakes += configuration.languages(value)[1]
-                mistakes += configuration.services(value)[1]
-                mistakes += configuration.prebuild(value)[1]
+                mistakes += configuration.everything(value)
             return value, toml.places(text), mistakes
         if len(self.text) > devcontainer.FILE_LIMIT:
             limit = devcontainer.FILE_LIMIT // 1024

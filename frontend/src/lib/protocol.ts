@@ -449,6 +449,10 @@ export interface PortInfo {
   expires_at?: string;
   /** The public link, once: in the answer that made it. */
   link?: string;
+  /** What the project's cloudide.toml calls it. */
+  label?: string;
+  /** What the project says is to happen when something listens; 'notify' unless it is said. */
+  on_open?: 'notify' | 'preview' | 'ignore';
 }
 
 export interface Member {
@@ -595,6 +599,10 @@ export interface ServiceList {
   problems: { file: string; message: string; line: number; column: number }[];
   /** cloudide.toml says something else now than what runs. */
   outdated: boolean;
+  /** The image that the project asks for; '': none. */
+  image: string;
+  /** Secrets of the workspace or its team that every terminal asks for. */
+  secrets: string[];
 }
 
 export type LiveEvent =

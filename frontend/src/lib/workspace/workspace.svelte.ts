@@ -256,13 +256,16 @@ export class OpenWorkspace {
   #takePorts(list: PortInfo[]): void {
     const opened = this.ports
       .take(list)
-      .filter((port) => port.url && (this.runnable || port.visibility !== 'private') && !this.tasks.serves(port.port));
+      .filter((port) => port.url && (this.runnable || port.visibility !== 'private') && !this.tasks.serves(port.port))
+      .filter((port) => port.on_open !== 'ignore')
+      // What the project wants opened is; a browser that does not let us is told of it instead.
+      .filter((port) => !(port.on_open === 'preview' && this.runnable && window.open(this.ports.entrance(port.port), '_blank')));
     const [first] = opened;
     if (!first) return;
     if (opened.length > 1) toasts.info(`Ports ${opened.map((port) => port.port).join(', ')} opened.`);
     else {
       const run = (): void => void window.open(this.ports.entrance(first.port), '_blank', 'noreferrer');
-      toasts.info(`Port ${first.port} opened.`, { label: 'Open preview', run });
+      toasts.info(`${first.label ? `${first.label} (port ${first.port})` : `Port ${first.port}`} opened.`, { label: 'Open preview', run });
     }
   }
 

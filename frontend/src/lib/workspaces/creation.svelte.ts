@@ -13,6 +13,9 @@ export interface Step {
   began: number;
 }
 
+/** Stands for the image that the project's cloudide.toml asks for. */
+export const OF_PROJECT = '@project';
+
 export const LOG_LINES = 500;
 
 /** Says what is wrong with a name, or nothing. */
@@ -114,7 +117,7 @@ export class Creation {
   async submit(): Promise<void> {
     this.phase = 'working';
     this.error = '';
-    const body: NewWorkspace = { name: this.name.trim(), image: this.image };
+    const body: NewWorkspace = { name: this.name.trim(), image: this.image === OF_PROJECT ? '' : this.image };
     if (this.team) body.team = this.team;
     if (this.source === 'git') {
       const ref = this.gitRef.trim();
