@@ -95,7 +95,7 @@ def parse(output: bytes, top: str = "") -> Status:
 async def status(agent: Agent, directory: str) -> Status:
     """Raises: NotFound: there is no repository."""
     try:
-        top = await _top(agent, directory)
+        top = await top_of(agent, directory)
     except GitFailed as error:
         raise NotFound("There is no Git repository here.") from error
     output = await read(
@@ -116,7 +116,7 @@ async def stage(agent: Agent, directory: str, paths: Sequence[str], *, staged: b
     """
     if not paths or len(paths) > PATHS_LIMIT or any(not path or "\0" in path for path in paths):
         raise InvalidInput(f"Name 1 to {PATHS_LIMIT} files.")
-    top = await _top(agent, directory)
+    top = await top_of(agent, directory)
     listed = ["--pathspec-from-file=-", "--pathspec-file-nul"]
     if staged:
         arguments = ["add", "--all", *listed]
@@ -138,12 +138,12 @@ async def diff(agent: Agent, directory: str, path: str, *, staged: bool) -> byte
     return await read(
         agent,
         ["--literal-pathspecs", "diff", *(["--cached"] if staged else []), *options, "--", path],
-        await _top(agent, directory),
+        await top_of(agent, directory),
         limit=DIFF_LIMIT,
     )
 
 
-async def _top(agent: Agent, directory: str) -> str:
+async def top_of(agent: Agent, directory: str) -> str:
     """The repository's folder, from the workspace's root on.
 
     Raises:
