@@ -116,6 +116,39 @@ export interface GitAction {
   error: string;
 }
 
+/** `name` is as people type it; of a remote branch, with the remote in front. `time`: seconds. */
+export interface GitBranch {
+  name: string;
+  remote: boolean;
+  current: boolean;
+  commit: string;
+  upstream: string;
+  ahead: number;
+  behind: number;
+  time: number;
+  author: string;
+  subject: string;
+}
+
+/** `time`: seconds. `refs`: branches and tags that point to it. */
+export interface GitCommit {
+  id: string;
+  parents: string[];
+  author: string;
+  email: string;
+  time: number;
+  refs: string[];
+  subject: string;
+}
+
+/** `added` and `removed` count lines; -1 for what is no text. */
+export interface GitCommitDetails {
+  commit: GitCommit;
+  message: string;
+  files: { path: string; added: number; removed: number }[];
+  truncated: boolean;
+}
+
 /** `email` '': an address that reaches nobody, as `signed` shows. */
 export interface GitProfile {
   email: string;
@@ -621,6 +654,7 @@ export type LiveEvent =
   | { type: 'notice'; workspace: string; message: string }
   | { type: 'git_question'; workspace: string; question: GitQuestion; asked: boolean }
   | { type: 'git_action'; workspace: string; action: GitAction }
+  | { type: 'git_branch'; workspace: string; branch: string; person: Pick<Person, 'id' | 'name' | 'color'> }
   | { type: 'task_ready'; workspace: string; task: string; port: number }
   | { type: 'activity'; workspace: string; stops_at: string | null }
   | { type: 'chat'; workspace: string; message: ChatMessage }

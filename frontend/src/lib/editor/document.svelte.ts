@@ -53,6 +53,10 @@ export class OpenDocument {
   previewed = $state(false);
   readonly isMarkdown = $derived(/\.(md|markdown)$/i.test(this.path));
   blame = $state.raw<BlameState>({ state: 'off' });
+  /** The text as it was committed; null: it was not, or that is not known (yet). */
+  committed = $state.raw<string | null>(null);
+  /** Whether what was committed shows among the present text. */
+  comparing = $state(false);
   readonly language = $derived(languageOf(this.path)?.name ?? 'Plain text');
   /** Told of a click on a comment, and of what the person does here by themselves. */
   onComment: (id: string) => void = () => undefined;
@@ -223,6 +227,21 @@ export class OpenDocument {
     }
   }
 
+  /** What Git has of the file: lines that differ are marked. */
+  setCommitted(text: string | null): void {
+    this.committed = text;
+    if (text === null) this.comparing = false;
+    this.editor?.setCommitted(text, () => this.compare(true)).catch((error: unknown) => toasts.error(error, 'What has changed is not shown'));
+    if (text !== null && this.comparing) this.compare(true);
+  }
+
+  /** Shows what was committed among the present text, or hides it; once that is known. */
+  compare(on: boolean): void {
+    this.comparing = on;
+    if (this.committed === null) return;
+    this.editor?.compare(on).catch((error: unknown) => toasts.error(error, 'What has changed is not shown'));
+  }
+
   hideBlame(): void {
     this.editor?.showBlame(null);
     this.blame = { state: 'off' };
@@ -293,6 +312,7 @@ export class OpenDocument {
     this.editor?.destroy();
     this.editor = null;
     this.blame = { state: 'off' };
+    this.committed = null;
   }
 
   #refresh(): void {

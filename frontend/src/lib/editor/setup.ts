@@ -154,6 +154,8 @@ export class Editor {
   readonly #theme = new Compartment();
   readonly #label = new Compartment();
   readonly #blame = new Compartment();
+  readonly #changes = new Compartment();
+  readonly #compared = new Compartment();
   readonly #languages = new Compartment();
   readonly #keyMap = new Compartment();
   readonly #comforts = new Compartment();
@@ -162,6 +164,10 @@ export class Editor {
   #made: Made[] = [];
   #scroll = { top: 0, left: 0 };
   #choices: Choices | null = null;
+  /** The text as it was committed; null: it was not, or that is not known. */
+  #committed: string | null = null;
+  #comparing = false;
+  #changesModule: typeof import('./changes') | null = null;
 
   constructor(private readonly options: EditorOptions) {
     const { text, awareness, path } = options;
@@ -191,6 +197,8 @@ export class Editor {
           lineNumbers(),
           highlightActiveLineGutter(),
           highlightSpecialChars(),
+          this.#changes.of([]),
+          this.#compared.of([]),
           foldGutter({ openText: '⌄', closedText: '›' }),
           drawSelection(),
           dropCursor(),
@@ -313,9 +321,7 @@ export class Editor {
   replaceText(content: string): () => boolean {
     const changes = editsBetween(this.view.state.doc.toString(), content);
     if (changes.length === 0) return () => true;
-    this.undo.stopCapturing();
-    this.view.dispatch({ changes, userEvent: 'input.restore' });
-    this.undo.stopCapturing();
+    this.#asOneStep(() => this.view.dispatch({ changes, userEvent: 'input.restore' }));
     const step = this.undo.undoStack.at(-1);
     return () => {
       if (this.#destroyed || step === undefined || this.undo.undoStack.at(-1) !== step) return false;
@@ -346,6 +352,41 @@ export class Editor {
     if (this.undo.undoStack.length < last.depth) return false;
     last.undo();
     return true;
+  }
+
+  /** The text as it was committed: lines that differ are marked. `compare`: a mark was clicked. */
+  async setCommitted(text: string | null, compare: () => void): Promise<void> {
+    if (text === this.#committed) return;
+    this.#committed = text;
+    const parts = text === null ? null : await import('./changes');
+    if (this.#destroyed || text !== this.#committed) return;
+    this.#changesModule = parts;
+    this.view.dispatch({ effects: this.#changes.reconfigure(text === null || !parts ? [] : parts.changeMarks(text, compare)) });
+    if (this.#comparing) await this.compare(true);
+  }
+
+  /** Shows what was committed among the present text, where they differ, or hides it. */
+  async compare(on: boolean): Promise<void> {
+    const text = this.#committed;
+    this.#comparing = on && text !== null;
+    const { comparison } = await import('./changes');
+    if (this.#destroyed || text !== this.#committed) return;
+    const shown = this.#comparing && text !== null ? comparison(text, this.view.state.readOnly ? null : (work) => this.#asOneStep(work)) : [];
+    // The library keeps what it compares with in a field of its own, which a new text has to replace.
+    this.view.dispatch({ effects: this.#compared.reconfigure([]) });
+    this.view.dispatch({ effects: this.#compared.reconfigure(shown) });
+  }
+
+  /** What is done is undone by itself, and not with what is typed just before or after. */
+  #asOneStep(work: () => void): void {
+    this.undo.stopCapturing();
+    work();
+    this.undo.stopCapturing();
+  }
+
+  /** Goes to the next place that differs from what was committed, or the one before. */
+  goToChange(by: 1 | -1): void {
+    this.#changesModule?.goToChange(this.view, by);
   }
 
   /** Shows who wrote each line beside it; null takes that away. */

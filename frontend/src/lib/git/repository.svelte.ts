@@ -1,5 +1,5 @@
 import { live, type PageEvent } from '../live/events.svelte';
-import type { GitAction, GitFile, GitRemote, GitStatus } from '../protocol';
+import type { GitAction, GitBranch, GitCommit, GitCommitDetails, GitFile, GitRemote, GitStatus } from '../protocol';
 import { ancestors } from '../files/paths';
 import { ApiError, messageOf, request, send } from '../session/api';
 
@@ -47,6 +47,7 @@ export class Repository {
 
   hear(event: PageEvent): void {
     if (event.type === 'reconnected' || (event.type === 'files' && event.workspace === this.workspace)) this.#soon();
+    if (event.type === 'git_branch' && event.workspace === this.workspace) void this.load();
     if (event.type !== 'git_action' || event.workspace !== this.workspace) return;
     this.action = event.action;
     if (event.action.state !== 'running') this.#soon();
@@ -88,6 +89,54 @@ export class Repository {
     return (await send(`${this.#base}/diff?${query}`)).text();
   }
 
+  async stageHunk(path: string, hunk: string, staged: boolean): Promise<void> {
+    await request('POST', `${this.#base}/hunks`, { path, hunk, staged });
+    await this.load();
+  }
+
+  /** Makes whole files, or one hunk of one, what is staged of them, or else committed. */
+  async revert(paths: string[], hunk = ''): Promise<void> {
+    await request('POST', `${this.#base}/revert`, { paths, hunk });
+    await this.load();
+  }
+
+  async branches(): Promise<{ branches: GitBranch[]; truncated: boolean }> {
+    return request('GET', `${this.#base}/branches`);
+  }
+
+  /** Goes to a branch, for everybody; with `start` it is made there. */
+  async switchTo(branch: string, start = ''): Promise<void> {
+    await request('POST', `${this.#base}/branches`, { branch, start });
+    await this.load();
+  }
+
+  /** Commits of all branches, behind the `skip` newest. */
+  async log(skip: number, limit: number): Promise<{ commits: GitCommit[]; more: boolean }> {
+    return request('GET', `${this.#base}/log?${new URLSearchParams({ skip: String(skip), limit: String(limit) })}`);
+  }
+
+  async details(commit: string): Promise<GitCommitDetails> {
+    return request('GET', `${this.#base}/commits/${encodeURIComponent(commit)}`);
+  }
+
+  async diffOf(commit: string, path: string): Promise<string> {
+    return (await send(`${this.#base}/commits/${encodeURIComponent(commit)}/diff?${new URLSearchParams({ path })}`)).text();
+  }
+
+  /** A file of the workspace as it was last committed, as editors hold texts; null: it was not. */
+  async committed(path: string): Promise<string | null> {
+    const { top = '' } = this.status ?? {};
+    if (top && !path.startsWith(`${top}/`)) return null;
+    const query = new URLSearchParams({ path: top ? path.slice(top.length + 1) : path });
+    try {
+      const text = await (await send(`${this.#base}/file?${query}`)).text();
+      return text.replaceAll('\r\n', '\n');
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return null;
+      throw error;
+    }
+  }
+
   async commit(message: string): Promise<void> {
     await request('POST', `${this.#base}/commits`, { message });
     await this.load();
@@ -124,15 +173,4 @@ const WORDS: Record<string, string> = {
 
 export function wordOf(letter: string): string {
   return WORDS[letter] ?? 'changed';
-}
-
-/** Lines of a diff with what they are, its head left out. */
-export function linesOf(diff: string): { kind: 'add' | 'remove' | 'hunk' | 'same'; text: string }[] {
-  const lines = diff.replace(/\n$/, '').split('\n');
-  const first = lines.findIndex((line) => line.startsWith('@@') || line.startsWith('Binary files'));
-  if (first < 0) return [];
-  return lines.slice(first).map((text) => ({
-    kind: text.startsWith('@@') ? 'hunk' : text.startsWith('+') ? 'add' : text.startsWith('-') ? 'remove' : 'same',
-    text,
-  }));
 }

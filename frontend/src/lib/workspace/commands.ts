@@ -19,7 +19,7 @@ export interface Page {
   /** Shows a view and gives it the keyboard, or hides it when it has that. */
   toggle(view: View): void;
   quickOpen(start?: string): void;
-  dialog(name: 'share' | 'secrets' | 'help' | 'servers' | 'settings' | 'palette'): void;
+  dialog(name: 'share' | 'secrets' | 'help' | 'servers' | 'settings' | 'palette' | 'branches'): void;
   nextPart(back: boolean): void;
   newTerminal(): void;
   searchFor(text: string): void;
@@ -48,6 +48,9 @@ export function commandsOf(page: Page): Command[] {
   const writable = (): boolean => open.writable && open.running;
   const runnable = (): boolean => open.runnable && open.running;
   const owner = (): boolean => open.workspace?.role === 'owner';
+
+  const compared = (): boolean => documents.active?.committed != null;
+  const compare = (): void => documents.active?.compare(!documents.active.comparing);
 
   /** A command of the editor, which the palette can run there, too. */
   function inEditor(id: string, title: string, keys: string[], command: EditorCommand, group = 'Editor', enabled = editor): Command {
@@ -152,6 +155,11 @@ export function commandsOf(page: Page): Command[] {
     told('code.next', 'Code', 'F8', 'Next problem'),
     inEditor('code.menu', 'Menu of the code at the cursor', ['Alt+Enter'], showMenu, 'Code'),
     { id: 'code.servers', group: 'Code', title: 'Language servers', run: () => page.dialog('servers') },
+
+    { id: 'git.compare', group: 'Git', title: 'Compare this file with the last commit', run: () => compare(), enabled: compared },
+    { id: 'git.next', group: 'Git', title: 'Next change', keys: ['Alt+F5'], run: () => documents.active?.editor?.goToChange(1), enabled: compared },
+    { id: 'git.previous', group: 'Git', title: 'Previous change', keys: ['Alt+Shift+F5'], run: () => documents.active?.editor?.goToChange(-1), enabled: compared },
+    { id: 'git.branch', group: 'Git', title: 'Go to another branch, or make one', run: () => page.dialog('branches'), enabled: () => runnable() && open.git.status !== null },
 
     { id: 'files.new', group: 'Files', title: 'New file', keys: ['Alt+N'], run: () => (layout.show('files'), void tree.startNew('file')), enabled: writable },
     { id: 'files.folder', group: 'Files', title: 'New folder', run: () => (layout.show('files'), void tree.startNew('directory')), enabled: writable },

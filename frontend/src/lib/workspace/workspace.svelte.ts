@@ -1,4 +1,6 @@
+import type { OpenDocument } from '../editor/document.svelte';
 import { Documents } from '../editor/documents.svelte';
+import type { Editor } from '../editor/setup';
 import { FileIndex } from '../files/index.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { Uploads } from '../files/uploads.svelte';
@@ -59,6 +61,8 @@ export class OpenWorkspace {
   /** When it stops because nobody uses it, once that is near. */
   stopsAt = $state<string | null>(null);
   readonly progress = new Progress();
+  /** What each editor was told of: a commit and a path. */
+  readonly #committed = new WeakMap<Editor, string>();
   readonly running = $derived(this.workspace?.state === 'running');
   readonly writable = $derived(this.refused === '' && this.workspace !== null && this.workspace.role !== 'viewer');
   /** May run programs: type in terminals, start tasks, open ports. */
@@ -156,6 +160,9 @@ export class OpenWorkspace {
         this.people = event.people;
         this.following.take(event.people);
         return;
+      case 'git_branch':
+        if (event.workspace === this.id && event.person.id !== session.user?.id) toasts.info(`${event.person.name} went to the branch ${event.branch}, with everybody.`);
+        return;
       case 'gather':
         if (event.workspace === this.id) this.#gather(event.by);
         return;
@@ -229,6 +236,35 @@ export class OpenWorkspace {
     const line = range && doc ? doc.lineAt(Math.min(range.from, doc.length)).number : place.line;
     if (document.editor) document.editor.goTo(line);
     else void this.languages.goTo(place.path, { start: { line: line - 1, character: 0 }, end: { line: line - 1, character: 0 } });
+  }
+
+  /** Tells the editors that show what was committed of their files. */
+  markChanges(): void {
+    const commit = this.git.status?.commit ?? '';
+    for (const group of this.documents.groups) {
+      const document = group.active;
+      if (document?.editor) void this.#markChanges(document, commit);
+    }
+  }
+
+  async #markChanges(document: OpenDocument, commit: string): Promise<void> {
+    const { path, editor } = document;
+    const of = `${commit} ${path}`;
+    if (editor === null || this.#committed.get(editor) === of) return;
+    this.#committed.set(editor, of);
+    try {
+      const text = commit ? await this.git.committed(path) : null;
+      if (document.editor === editor && this.#committed.get(editor) === of) document.setCommitted(text);
+    } catch {
+      // Marks are a comfort: the next look at the repository tries again.
+      this.#committed.delete(editor);
+    }
+  }
+
+  /** Opens a file with what was committed among the present text. */
+  compare(path: string): void {
+    const document = this.documents.open(path, true);
+    document.compare(true);
   }
 
   /** Marks what comments are on in the editors that show their files. */
