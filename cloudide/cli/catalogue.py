@@ -57,6 +57,12 @@ def create(
     reference: Annotated[str, typer.Option(help="Or an existing image.")] = "",
     dockerfile: Annotated[str, typer.Option(help="Its path in the context.")] = "Dockerfile",
     target: Annotated[str, typer.Option(help="The stage to build; the last.")] = "",
+    devcontainer: Annotated[
+        bool, typer.Option("--devcontainer", help="As its devcontainer.json says.")
+    ] = False,
+    configuration: Annotated[
+        str, typer.Option(help="Which devcontainer.json, where there are several.")
+    ] = "",
     argument: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     team: Annotated[str, typer.Option(help="Whose it is; without: the site's.")] = "",
     title: Annotated[str, typer.Option(help="What people see.")] = "",
@@ -69,7 +75,8 @@ def create(
     if not reference:
         source = {"git": git, "ref": ref, "folder": folder, "target": target}
         source |= {"dockerfile": dockerfile, "arguments": arguments}
-    kind = "reference" if reference else "dockerfile"
+        source |= {"configuration": configuration}
+    kind = "reference" if reference else "devcontainer" if devcontainer else "dockerfile"
     body = {"name": name, "kind": kind, "source": source, "title": title}
     if team:
         body["team"] = team_id(remote, team)

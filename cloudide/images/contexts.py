@@ -13,10 +13,12 @@ import io
 import lzma
 import os
 import posixpath
+import shutil
 import tarfile
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, cast
 
@@ -58,10 +60,10 @@ class Contexts:
     def folder(self) -> Path:
         return self._folder
 
-    def add(self, archive: Path, *, below: str = "") -> str:
+    def add(self, archive: Path, *, below: str = "", whole: bool = False) -> str:
         """Keep what an archive (`.tar`, `.tar.gz`, `.zip`) holds; its hash.
 
-        `below`: only that folder of it.
+        `below`: only that folder of it. `whole`: also what its `.dockerignore` leaves out.
 
         Raises:
             InvalidInput: it is no archive, or holds what a context may not. TooLarge.
@@ -70,13 +72,54 @@ class Contexts:
         made = archive.with_name(archive.name + ".context")
         try:
             with scratch.open("w+b") as content:
-                entries = _without_ignored(_below(self._read(archive, content), below), content)
+                entries = _below(self._read(archive, content), below)
+                if not whole:
+                    entries = _without_ignored(entries, content)
                 digest = _write(made, entries, content)
             made.replace(self.path(digest))
             return digest
         finally:
             scratch.unlink(missing_ok=True)
             made.unlink(missing_ok=True)
+
+    def derive(
+        self, digest: str, below: str, ours: str, files: Mapping[str, tuple[bytes, int]]
+    ) -> str:
+        """Keep another context: a folder of one (digest "": nothing), without what it ignores, and
+        with some files (content and mode, by path) in a folder `ours`, which it has not.
+
+        Raises:
+            NotFound: the context is gone. InvalidInput: it has no such folder.
+        """
+        handle, name = tempfile.mkstemp(dir=self._folder, prefix="derived-")
+        os.close(handle)
+        scratch, made = Path(name), Path(f"{name}.context")
+        try:
+            with scratch.open("w+b") as content:
+                entries: list[Entry] = []
+                if digest:
+                    found = _below(self._read(self._expect(digest), content), below)
+                    entries = [
+                        each
+                        for each in _without_ignored(found, content)
+                        if each.path.partition("/")[0] != ours
+                    ]
+                content.seek(0, os.SEEK_END)
+                for path, (text, mode) in files.items():
+                    entries.append(Entry(path, mode, at=content.tell(), size=len(text)))
+                    content.write(text)
+                derived = _write(made, sorted(entries, key=lambda each: each.path), content)
+            made.replace(self.path(derived))
+            return derived
+        finally:
+            scratch.unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
+
+    def _expect(self, digest: str) -> Path:
+        path = self.path(digest)
+        if not path.is_file():
+            raise NotFound("The build context is no longer there; upload it again.")
+        return path
 
     def path(self, digest: str) -> Path:
         return self._folder / f"{digest}.tar"
@@ -100,8 +143,8 @@ class Contexts:
             raise InvalidInput(f"The build context has no file {path!r} that is text.") from error
 
     def names(self, digest: str) -> list[str]:
-        """The paths in a context."""
-        with tarfile.open(self.path(digest)) as tar:
+        """The paths in a context. Raises: NotFound: it is gone."""
+        with tarfile.open(self._expect(digest)) as tar:
             return tar.getnames()
 
     def collect(self, needed: Iterable[str], older_than: float) -> None:
@@ -109,7 +152,10 @@ class Contexts:
         names = {f"{digest}.tar" for digest in needed}
         for path in self._folder.iterdir():
             if path.name not in names and path.stat().st_mtime < older_than:
-                path.unlink(missing_ok=True)
+                if path.is_dir():  # a server ended while it read a configuration there
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _read(self, archive: Path, content: IO[bytes]) -> list[Entry]:
         try:

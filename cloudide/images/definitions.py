@@ -49,6 +49,7 @@ REFERENCE = re.compile(
 
 class Kind(StrEnum):
     DOCKERFILE = "dockerfile"
+    DEVCONTAINER = "devcontainer"
     REFERENCE = "reference"
 
 
@@ -60,7 +61,8 @@ class Updates(StrEnum):
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Where an image comes from. `git` "": an uploaded context; `folder`: only that of it."""
+    """Where an image comes from. `git` "": an uploaded context; `folder`: only that of it.
+    `configuration`: which `devcontainer.json`, where there are several."""
 
     git: str = ""
     ref: str = ""
@@ -68,6 +70,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     dockerfile: str = "Dockerfile"
     target: str = ""
     reference: str = ""
+    configuration: str = ""
     arguments: dict[str, str] = {}
 
 
@@ -195,7 +198,7 @@ class Definitions:
             if source is not None:
                 values["source"] = _encoded(checked(definition.kind, source))
             if context is not None:
-                if definition.kind is not Kind.DOCKERFILE or definition.source.git:
+                if definition.kind is Kind.REFERENCE or definition.source.git:
                     raise InvalidInput("This image has no build context that is uploaded.")
                 values["context"] = context
             if updates is not None:
@@ -315,7 +318,13 @@ def checked(kind: Kind, source: Source) -> Source:
     if source.git:
         check_git_url(source.git)
         check_git_ref(source.ref)
-    for name in ("folder", "dockerfile"):
+    if kind is Kind.DEVCONTAINER and (source.target or source.dockerfile != "Dockerfile"):
+        raise InvalidInput("devcontainer.json itself says what is built.", pointer="/source")
+    if kind is not Kind.DEVCONTAINER and source.configuration:
+        raise InvalidInput(
+            "Only an image of kind devcontainer has one.", pointer="/source/configuration"
+        )
+    for name in ("folder", "dockerfile", "configuration"):
         path: str = getattr(source, name)
         climbs = path.startswith("/") or ".." in path.split("/") or "\\" in path
         if climbs or len(path) > 255 or not path.isprintable():

@@ -24,6 +24,9 @@ from cloudide.images.builds import Builds
 from cloudide.images.containers import untag
 from cloudide.images.contexts import ContextLimits, Contexts
 from cloudide.images.definitions import Definition, Definitions, Updates
+from cloudide.images.devcontainer import policy
+from cloudide.images.devcontainer.development import remembered
+from cloudide.images.devcontainer.plan import Plan
 from cloudide.images.logs import BuildLogs
 from cloudide.images.looks import Looks
 from cloudide.images.make import Making, is_there
@@ -33,6 +36,7 @@ from cloudide.images.versions import USABLE
 from cloudide.settings import Settings
 from cloudide.storage.database import Database
 from cloudide.workspaces.engine import Engine
+from cloudide.workspaces.runtime import Grants
 from cloudide.workspaces.store import Workspace
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 COLLECT_SECONDS = 3600.0
+PLANS_KEPT = 200
 CONTEXT_SECONDS = 3600.0  # an uploaded context that no definition names is kept for so long
 
 
@@ -75,6 +80,7 @@ class Images:
         self._instance = instance
         self._known: dict[str, Definition] = {}
         self._bindings: dict[str, Binding] = {}
+        self._plans: dict[tuple[str, int], Plan | None] = {}  # versions never change
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -88,7 +94,12 @@ class Images:
         instance: str,
         redactor: Callable[[Mapping[str, bytes]], Redactor],
     ) -> Images:
-        """All its parts, for one engine and database."""
+        """All its parts, for one engine and database.
+
+        Raises:
+            InvalidInput: a setting cannot be read.
+        """
+        policy.rules(settings.devcontainer_allow)
         folder = settings.data_dir
         contexts = Contexts(
             folder / "contexts", ContextLimits(settings.context_limit, settings.context_entries)
@@ -211,6 +222,33 @@ class Images:
                 f"No version of {text} can be used now. Build it, and promote what was built."
             )
         return version.engine_id
+
+    async def grants(self, id: str, workspace: str) -> Grants:
+        """What the container of a workspace gets beyond others; of the version that `ensure` gave.
+
+        Raises:
+            Denied: it was built with more than is allowed now.
+        """
+        drawn = await self.plan(workspace)
+        name, _ = _parts(id)
+        if drawn is None or name not in self._known:
+            return Grants()
+        rules = policy.rules(self._settings.devcontainer_allow)
+        policy.judge(policy.asks_of(drawn.grants), rules, self._known[name].team_name)
+        return drawn.grants
+
+    async def plan(self, workspace: str) -> Plan | None:
+        """What the development container says that a workspace is made of; None: it is of none."""
+        binding = self._bindings.get(workspace)
+        if binding is None:
+            return None
+        key = binding.image, binding.version
+        if key not in self._plans:
+            version = await self.releases.get(*key)
+            self._plans[key] = remembered(version.made_from)
+            while len(self._plans) > PLANS_KEPT:
+                self._plans.pop(next(iter(self._plans)))
+        return self._plans[key]
 
     async def ensure_agent_volume(self, report: Report = _unheard) -> str:
         return await self.stock.ensure_agent_volume(report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -18,6 +18,7 @@ from cloudide.images.builds import Build, Builds, Outcome
 from cloudide.images.check import check
 from cloudide.images.contexts import Contexts
 from cloudide.images.definitions import Definition, Kind
+from cloudide.images.devcontainer import assembly, development
 from cloudide.images.references import Policy
 from cloudide.images.releases import Releases, Version
 from cloudide.images.stock import StockImages
@@ -82,6 +83,8 @@ class Making:
         async with lock:
             if definition.kind is Kind.REFERENCE:
                 return await self._refer(definition, build, tell)
+            if definition.kind is Kind.DEVCONTAINER:
+                return await self._develop(definition, build, hidden, tell)
             return await self._build(definition, build, hidden, tell)
 
     # ── kinds ───────────────────────────────────────────────────────────────────────────────────
@@ -110,11 +113,7 @@ class Making:
     async def _build(
         self, definition: Definition, build: Build, hidden: Mapping[str, bytes], tell: Telling
     ) -> Outcome:
-        context, commit = definition.context, ""
-        if definition.source.git:
-            context, commit = await self._fetch(definition, build, hidden, tell)
-        if not context:
-            raise InvalidInput("This image has no build context yet; upload one, then build.")
+        context, commit = await self._context(definition, build, hidden, tell)
         made = await self._made(definition, context, commit, build.fresh)
         reused = await self._reused(definition, made, tell)
         if reused is not None:
@@ -133,13 +132,90 @@ class Making:
             fresh=bool(build.fresh),
             policy=self._policy(definition),
         )
+        return await self._run(definition, build, version, self._builder.build(job, tell), tell)
+
+    async def _develop(
+        self, definition: Definition, build: Build, hidden: Mapping[str, bytes], tell: Telling
+    ) -> Outcome:
+        """As `devcontainer.json` says."""
+        context, commit = await self._context(definition, build, hidden, tell)
+        tell.steps.begin("Read devcontainer.json")
+        prepared = await development.prepare(
+            definition,
+            context,
+            self._contexts,
+            self._builder,
+            self._policy(definition),
+            self._settings,
+            tell,
+        )
+        tell.steps.end()
+        inputs = {
+            "context": prepared.context,
+            "arguments": dict(sorted(prepared.arguments.items())),
+            "bases": dict(sorted(prepared.bases.items())),
+            "plan": msgspec.to_builtins(prepared.plan),
+            "fresh": build.fresh,
+        }
+        source = definition.source
+        about = {
+            "context": context,
+            "bases": [*prepared.bases],
+            "commit": commit,
+            "git": source.git,
+            "ref": source.ref,
+            "devcontainer": inputs["plan"],
+        }
+        made = Made(_hash(["devcontainer", inputs]), {k: v for k, v in about.items() if v})
+        reused = await self._reused(definition, made, tell)
+        if reused is not None:
+            return reused
+        version = await self._begin(definition, build, made)
+        job = Job(
+            build=build.id,
+            tag=f"{definition.repository}:{version.number}",
+            context=self._contexts.path(prepared.context),
+            dockerfile=assembly.DOCKERFILE,
+            target="",
+            arguments=prepared.arguments,
+            secrets=hidden,
+            labels=self.labels(definition),
+            fresh=bool(build.fresh),
+            policy=self._policy(definition),
+        )
+        work = development.build(prepared, job, self._contexts, self._builder, tell)
+        return await self._run(definition, build, version, work, tell)
+
+    async def _run(
+        self,
+        definition: Definition,
+        build: Build,
+        version: Version,
+        work: Coroutine[Any, Any, tuple[str, int]],
+        tell: Telling,
+    ) -> Outcome:
+        """Build a version that has begun, and check it."""
         try:
-            engine_id, size = await self._builder.build(job, tell)
+            engine_id, size = await work
             await self._releases.built(definition.id, version.number, engine_id, size)
         except BaseException as error:
             await self._failed(version, error)
             raise
         return await self._check(definition, build, version, engine_id, tell)
+
+    async def _context(
+        self, definition: Definition, build: Build, hidden: Mapping[str, bytes], tell: Telling
+    ) -> tuple[str, str]:
+        """What it is built from, fetched or uploaded: its hash, and the commit.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        if definition.source.git:
+            return await self._fetch(definition, build, hidden, tell)
+        if not definition.context:
+            raise InvalidInput("This image has no build context yet; upload one, then build.")
+        return definition.context, ""
 
     async def _fetch(
         self, definition: Definition, build: Build, hidden: Mapping[str, bytes], tell: Telling
@@ -161,7 +237,12 @@ class Making:
         )
         below = f"src/{source.folder}".rstrip("/")
         try:
-            digest = await asyncio.to_thread(self._contexts.add, archive, below=below)
+            digest = await asyncio.to_thread(
+                self._contexts.add,
+                archive,
+                below=below,
+                whole=definition.kind is Kind.DEVCONTAINER,
+            )
         finally:
             await asyncio.to_thread(archive.unlink, missing_ok=True)
         tell.say(f"Commit {commit}")

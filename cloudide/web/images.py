@@ -164,7 +164,9 @@ async def upload(request: Request) -> Response:
         with os.fdopen(handle, "wb") as file:
             async for chunk in chunks(request, settings.upload_limit, settings.upload_stall):
                 await asyncio.to_thread(file.write, chunk)
-        digest = await asyncio.to_thread(contexts.add, Path(name))
+        # A .dockerignore says what a build sees; of a development container more is read.
+        whole = definition.kind is Kind.DEVCONTAINER
+        digest = await asyncio.to_thread(contexts.add, Path(name), whole=whole)
     finally:
         await asyncio.to_thread(_unlink, name)
     request.state.audit["context"] = digest

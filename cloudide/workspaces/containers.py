@@ -12,7 +12,7 @@ import msgspec
 
 from cloudide.agents.hub import Agents
 from cloudide.settings import Settings
-from cloudide.workspaces.runtime import ContainerSpec, Limits, Runtime
+from cloudide.workspaces.runtime import ContainerSpec, Grants, Limits, Runtime
 
 
 class Images(Protocol):
@@ -31,6 +31,14 @@ class Images(Protocol):
         """The engine's reference of it, built first if need be. Raises: NotFound, Unavailable.
 
         With a `workspace`, it is the one that its next container is made of.
+        """
+        ...
+
+    async def grants(self, id: str, workspace: str) -> Grants:
+        """What the container that is made of it next gets beyond others.
+
+        Raises:
+            Denied: it was built with more than is allowed now.
         """
         ...
 
@@ -85,6 +93,7 @@ class Containers:
             limits=self._limits,
             ca_bundle=Path(bundle) if bundle else None,
             environment={"CLOUDIDE_WORKSPACE": id, **settings.preview_variables},
+            grants=await self._images.grants(image, id),
         )
 
     async def limit(self, id: str, limits: Limits) -> None:

@@ -35,6 +35,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
 
 
+class Grants(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a workspace's container gets beyond others, because an administrator allows it.
+    `binds`: folders of the engine's machine, as it takes them (`/from:/to[:ro]`)."""
+
+    capabilities: list[str] = []
+    security_options: list[str] = []
+    privileged: bool = False
+    binds: list[str] = []
+
+
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides how a workspace's container looks.
 
@@ -46,6 +56,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
             read-only at `/run/cloudide`.
         ca_bundle: file on the engine's host, mounted read-only and named to the usual tools.
         environment: more variables. User code sees them: nothing secret goes here.
+        grants: what it gets beyond others.
     """
 
     workspace_id: str
@@ -56,6 +67,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     ca_bundle: Path | None = None
     environment: dict[str, str] = {}
+    grants: Grants = Grants()
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):

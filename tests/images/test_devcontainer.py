@@ -11,6 +11,7 @@ import pytest
 
 from cloudide.errors import Denied, InvalidInput
 from cloudide.images.devcontainer import files, plan, policy, reference
+from cloudide.workspaces.runtime import Grants
 
 BASE: dict[str, Any] = {"Id": "sha256:base", "Os": "linux", "Architecture": "amd64"}
 BASE["Config"] = {"User": "dev", "Env": ["PATH=/usr/bin"], "Labels": {}}
@@ -26,7 +27,7 @@ def image(**says: Any) -> dict[str, Any]:
 
 def project(folder: Path, configuration: object, **others: str) -> Path:
     """A folder with a configuration; other files by their path, `__` for `/`."""
-    root = folder / reference.PROJECT
+    root = folder / "project"
     texts = {".devcontainer/devcontainer.json": json.dumps(configuration)}
     texts |= {path.replace("__", "/"): text for path, text in others.items()}
     for path, text in texts.items():
@@ -230,7 +231,7 @@ def test_a_team_may_have_what_its_policy_names() -> None:
     )
     setting = "team:capAdd=CAP_SYS_PTRACE, *:initializeCommand, team:mounts=/a:/b"
     given = policy.judge(asks, policy.rules(setting), "team")
-    assert given.grants == policy.Grants(capabilities=["SYS_PTRACE"], binds=["/a:/b"])
+    assert given.grants == Grants(capabilities=["SYS_PTRACE"], binds=["/a:/b"])
     assert [ask.property for ask in given.ineffective] == ["initializeCommand"]
     with pytest.raises(Denied, match="capAdd"):
         policy.judge(asks, policy.rules(setting), "others")
@@ -291,8 +292,8 @@ async def test_a_plan_has_all_that_is_honoured_and_names_the_rest(tmp_path: Path
         found.configuration,
         found.merged,
         folder=found.folder,
-        local=["X"],
-        grants=policy.Grants(),
+        local=["${localEnv:X}"],
+        grants=Grants(),
         ineffective=[policy.Ask("initializeCommand", "make", "devcontainer.json")],
     )
     assert drawn.environment == {"A": "1"}

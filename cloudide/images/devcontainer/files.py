@@ -25,12 +25,14 @@ NAMED = re.compile(rf"{FOLDER}/[^/]+/devcontainer\.json")
 EXTRACTED_LIMIT = 32 * 1024 * 1024  # bytes of what the reader is given
 ENTRIES_LIMIT = 2000
 MISTAKES_SHOWN = 5
+LOCAL_FOLDERS = ("${localWorkspaceFolder}",)
 # `env` is what `localEnv` was called before.
-_LOCAL = re.compile(r"\$\{(?:localEnv|env):([^:}]*)(?::[^}]*)?\}")
+_LOCAL = re.compile(r"\$\{(?:localEnv|env):([^:}]*)(?::([^}]*))?\}")
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A configuration as it is written. `local`: the variables of the machine that it asks for."""
+    """A configuration as it is written. `local`: the variables of a local machine that it asks
+    for, as they are written without defaults."""
 
     path: str
     value: dict[str, Any]
@@ -92,12 +94,25 @@ def parse(path: str, content: bytes) -> Written:
             f"{path}:{at}: Compose files are not supported. Name an image or a Dockerfile here, "
             "and the other services in cloudide.toml."
         )
-    return Written(path, value, sorted(set(_LOCAL.findall(text))))
+    local = {f"${{localEnv:{found[1]}}}" for found in _LOCAL.finditer(text)}
+    local |= {name for name in LOCAL_FOLDERS if name in text}
+    return Written(path, value, sorted(local))
 
 
 def _located(path: str, text: str, offset: int, mistake: Mistake) -> str:
     column = offset - text.rfind("\n", 0, offset)
     return f"{path}:{line_of(text, offset)}:{column}: {mistake.message}"
+
+
+def without_local(value: Any) -> Any:
+    """A value with the variables of the local machine put in: their defaults, or nothing."""
+    if isinstance(value, str):
+        return _LOCAL.sub(lambda found: found[2] or "", value)
+    if isinstance(value, dict):
+        return {key: without_local(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_local(each) for each in value]
+    return value
 
 
 class Build(msgspec.Struct, frozen=True):

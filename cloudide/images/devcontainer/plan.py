@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from cloudide.images.devcontainer.policy import Ask, Grants, bind_of
+from cloudide.images.devcontainer.policy import Ask, bind_of
+from cloudide.workspaces.runtime import Grants
 
 PORTS_LIMIT = 100
 NOTICES_LIMIT = 100
@@ -188,7 +189,10 @@ def _notices(
     configuration: Mapping[str, Any], merged: Mapping[str, Any], local: Sequence[str]
 ) -> Iterable[str]:
     for name in local:
-        yield f"${{localEnv:{name[:100]}}}: it is empty; nothing of the server's machine is read"
+        if name == "${localWorkspaceFolder}":
+            yield f"{name}: there is no local folder; it is the one in the container"
+        else:
+            yield f"{name[:100]}: it is empty; nothing of the server's machine is read"
     for key in configuration:
         if key in _WITHOUT:
             yield f"{key}: {_WITHOUT[key]}"

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from cloudide.errors import Denied, InvalidInput
+from cloudide.workspaces.runtime import Grants
 
 METADATA_LABEL = "devcontainer.metadata"
 METADATA_LIMIT = 256 * 1024  # characters
@@ -49,16 +50,6 @@ class Rule(msgspec.Struct, frozen=True):
     team: str
     property: str
     value: str
-
-
-class Grants(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a workspace's container gets beyond others. `binds`: folders of the machine, as the
-    engine takes them (`/from:/to[:ro]`)."""
-
-    capabilities: list[str] = []
-    security_options: list[str] = []
-    privileged: bool = False
-    binds: list[str] = []
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -228,6 +219,15 @@ def judge(asks: Iterable[Ask], given: Sequence[Rule], team: str) -> Judgement:
         binds=granted.get("mounts", []),
     )
     return Judgement(grants, ineffective)
+
+
+def asks_of(grants: Grants) -> list[Ask]:
+    """What has to be allowed still, each time that a container gets it."""
+    by = "the version of the image"
+    found = [Ask("capAdd", value, by) for value in grants.capabilities]
+    found += [Ask("securityOpt", value, by) for value in grants.security_options]
+    found += [Ask("mounts", value, by) for value in grants.binds]
+    return [*found, *([Ask("privileged", "true", by)] if grants.privileged else [])]
 
 
 def _allows(rule: Rule, ask: Ask, team: str) -> bool:

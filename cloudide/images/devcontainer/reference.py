@@ -31,7 +31,7 @@ PROGRAM = HERE / "node_modules" / "@devcontainers" / "cli" / "devcontainer.js"
 SECONDS = 60.0
 MEMORY_MIB = 512
 OUTPUT_LIMIT = 8 * 1024 * 1024  # bytes
-PROJECT = "project"  # the folder in the scratch folder, below which the context's files lie
+TOLD = ("configuration", "mergedConfiguration")
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -97,14 +97,15 @@ async def read(
     code, output, said = await _run(command, environment, scratch)
     answer = _answer(output)
     if code or answer is None:
-        raise InvalidInput(_explained(path, said, scratch))
-    merged = dict(answer["mergedConfiguration"])
-    merged.pop("configFilePath", None)
-    configuration = dict(answer["configuration"])
-    configuration.pop("configFilePath", None)
+        raise InvalidInput(_explained(path, said, scratch, project))
+    folder = str((answer.get("workspace") or {}).get("workspaceFolder") or "")
+    # What is called the local folder is one of ours, which nobody is to see or to depend on.
+    told = {key: _replaced(answer[key], str(project), folder) for key in TOLD}
+    for each in told.values():
+        each.pop("configFilePath", None)
     return Read(
-        configuration=configuration,
-        merged=merged,
+        configuration=told["configuration"],
+        merged=told["mergedConfiguration"],
         features=[
             Feature(
                 # The one that a feature depends on is named as that feature names it.
@@ -115,8 +116,19 @@ async def read(
             for each in (answer.get("featuresConfiguration") or {}).get("featureSets", [])
             for feature in each["features"]
         ],
-        folder=str((answer.get("workspace") or {}).get("workspaceFolder") or ""),
+        folder=folder,
     )
+
+
+def _replaced(value: Any, what: str, by: str) -> Any:
+    """A value with a text in its texts replaced."""
+    if isinstance(value, str):
+        return value.replace(what, by)
+    if isinstance(value, dict):
+        return {key: _replaced(each, what, by) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(each, what, by) for each in value]
+    return value
 
 
 def _beneath(scratch: Path, folder: str) -> Path:
@@ -194,7 +206,7 @@ def _answer(output: bytes) -> dict[str, Any] | None:
     return answer if is_whole and isinstance(answer.get("configuration"), dict) else None
 
 
-def _explained(path: str, said: bytes, scratch: Path) -> str:
+def _explained(path: str, said: bytes, scratch: Path, project: Path) -> str:
     """Why it could not be read, from what the reader said, without places on the server."""
     texts = [text for line in said.splitlines() if (text := _text(line))]
     feature = next(
@@ -211,7 +223,7 @@ def _explained(path: str, said: bytes, scratch: Path) -> str:
     errors = [text for text in texts if "rror: " in text.splitlines()[0]]
     reason = errors[-1].splitlines()[0] if errors else "the reader did not say why"
     log.info("devcontainer.not_read", reason=reason)
-    for where in (f"{scratch}/{PROJECT}/", f"{scratch}/", str(scratch)):
+    for where in (f"{project}/", f"{scratch}/", str(scratch)):
         reason = reason.replace(where, "")
     reason = reason.removeprefix("Error: ").removeprefix("ERR: ")[:500].rstrip(".")
     if feature:

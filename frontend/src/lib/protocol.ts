@@ -252,7 +252,21 @@ export interface ImageSource {
   dockerfile?: string;
   target?: string;
   reference?: string;
+  /** Which devcontainer.json, where there are several. */
+  configuration?: string;
   arguments?: Record<string, string>;
+}
+
+/** What a devcontainer.json came to, with a version of an image. */
+export interface DevelopmentContainer {
+  path: string;
+  name?: string;
+  user?: string;
+  folder?: string;
+  ports?: { port: number; label?: string }[];
+  secrets?: { name: string; description?: string; documentation?: string }[];
+  /** What has no effect here, and why. */
+  notices?: string[];
 }
 
 export type VersionState = 'draft' | 'building' | 'built' | 'checked' | 'active' | 'retired';
@@ -268,7 +282,7 @@ export interface ImageVersion {
   /** Percent of the new workspaces that get it. */
   share: number;
   workspaces: number;
-  made_from: { commit?: string; context?: string; reference?: string };
+  made_from: { commit?: string; context?: string; reference?: string; devcontainer?: DevelopmentContainer };
   security: ImageSecurity | null;
   created_at: string;
   built_at: string | null;

@@ -26,7 +26,7 @@ export interface NewImage {
   title: string;
   description: string;
   team: string;
-  kind: 'dockerfile' | 'reference';
+  kind: 'dockerfile' | 'devcontainer' | 'reference';
   source: ImageSource;
   archive: File | null;
 }

@@ -1,0 +1,187 @@
+"""Development containers on a real engine: from devcontainer.json to a workspace."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imagery import begin, ended, log_of, packed
+from server import Api, Server, serving
+
+from cloudide.workspaces.engine import Engine
+
+FILE = ".devcontainer/devcontainer.json"
+DOCKERFILE = """ARG WORD=default
+FROM cloudide/base AS wanted
+ARG WORD
+USER root
+RUN useradd --uid 1234 --create-home --shell /bin/bash coder \\
+    && echo 'kept' > /home/coder/.profile-of-coder && echo $WORD > /word
+COPY kept /kept
+FROM wanted
+RUN exit 7
+"""
+FEATURE = {
+    "id": "tool",
+    "version": "1.0.0",
+    "options": {"greeting": {"type": "string", "default": "hi"}, "loud": {"type": "boolean"}},
+    "containerEnv": {"TOOL_PATH": "/opt/tool:${PATH}"},
+}
+INSTALL = """#!/bin/sh
+printf '%s' "$GREETING $LOUD $_REMOTE_USER $_REMOTE_USER_HOME $(id -u)" > /tool
+"""
+
+
+@pytest.fixture(scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    folder: Path = tmp_path_factory.mktemp("devcontainers") / "data"
+    async with serving(folder, devcontainer_allow="site:capAdd=SYS_PTRACE") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def api(site: Server) -> Api:
+    return site.api
+
+
+async def define(api: Api, configuration: object, **files: str) -> str:
+    """An image of an uploaded configuration; its id."""
+    name = "dev-" + secrets.token_hex(4)
+    body = {"name": name, "kind": "devcontainer", "source": {}}
+    image = (await api.post("/api/v1/images", json=body))["id"]
+    content = packed({FILE: json.dumps(configuration), **files})
+    await api.put(f"/api/v1/images/{image}/context", content=content)
+    return image
+
+
+async def failed(api: Api, image: str) -> str:
+    """Build it; why that failed."""
+    build = await ended(api, (await begin(api, image))["id"])
+    assert build["state"] == "failed", build
+    return build["error"]
+
+
+async def test_from_a_configuration_to_a_workspace(api: Api, engine: Engine) -> None:
+    configuration: dict[str, Any] = {
+        "name": "Whole",
+        "build": {
+            "dockerfile": "Dockerfile",
+            "context": "..",
+            "target": "wanted",
+            "args": {"WORD": "given"},
+        },
+        "features": {"./tool": {"greeting": "it's $HOME", "loud": True}},
+        "containerEnv": {"QUOTED": 'a "b" $c \\d'},
+        "remoteEnv": {"PATH": "${containerEnv:PATH}:/extra"},
+        "remoteUser": "coder",
+        "workspaceFolder": "/workspaces/whole",
+        "capAdd": ["SYS_PTRACE"],
+        "forwardPorts": [3000],
+        "shutdownAction": "none",
+    }
+    image = await define(
+        api,
+        configuration,
+        **{
+            ".devcontainer/Dockerfile": DOCKERFILE,
+            ".devcontainer/tool/devcontainer-feature.json": json.dumps(FEATURE),
+            ".devcontainer/tool/install.sh": INSTALL,
+            ".dockerignore": ".*\nleft\n",
+            "kept": "text",
+            "left": "out",
+        },
+    )
+    build = await ended(api, (await begin(api, image))["id"])
+    assert build["state"] == "succeeded", build["error"]
+    assert "Without effect: shutdownAction" in await log_of(api, build["id"])
+    versions = (await api.get(f"/api/v1/images/{image}/versions"))["versions"]
+    plan = versions[0]["made_from"]["devcontainer"]
+    assert (plan["user"], plan["ports"]) == ("coder", [{"port": 3000}])
+    assert plan["merged"]["capAdd"] == ["SYS_PTRACE"]
+    again = await ended(api, (await begin(api, image))["id"])
+    assert (again["state"], again["reused"], again["version"]) == ("succeeded", True, 1)
+
+    view = await api.post(f"/api/v1/images/{image}/versions/1/promote", json={})
+    workspace = await api.create("developed", image=view["reference"])
+    try:
+        said = await api.run(
+            workspace,
+            "sh",
+            "-c",
+            'id -un; cat /word /kept; echo; cat /tool; echo; echo "$QUOTED"; echo "$TOOL_PATH"; '
+            'echo "$PATH"; readlink /workspaces/whole; cat ~/.profile-of-coder; '
+            "touch /workspaces/whole/mine; stat -c %U /workspace/mine ~",
+        )
+        user, word, kept, tool, quoted, tool_path, path, *rest = said[1].splitlines()
+        assert (user, word, kept) == ("coder", "given", "text")
+        assert tool == "it's $HOME true coder /home/coder 0"
+        assert quoted == 'a "b" $c \\d'
+        assert tool_path.startswith("/opt/tool:/home/dev")
+        assert path.endswith("/bin:/extra")
+        assert rest == ["/workspace", "kept", "coder", "coder"]
+        label = f"cloudide.workspace={workspace}"
+        [row] = await engine.call(lambda client: client.containers(filters={"label": label}))
+        found = await engine.call(lambda client: client.inspect_container(row["Id"]))
+        assert found["HostConfig"]["CapAdd"] == ["SYS_PTRACE"]
+        assert found["HostConfig"]["Privileged"] is False
+    finally:
+        await api.remove(workspace)
+
+
+async def test_what_is_not_allowed_is_not_built(api: Api, engine: Engine) -> None:
+    image = await define(
+        api,
+        {"image": "cloudide/base", "initializeCommand": "make", "runArgs": ["--pid=host"]},
+    )
+    error = await failed(api, image)
+    assert "initializeCommand (make) by devcontainer.json" in error
+    assert "runArgs (--pid=host)" in error
+    # An image may ask for it too, in its label.
+    name = f"labelled-{secrets.token_hex(4)}"
+    says = json.dumps([{"privileged": True}]).replace('"', '\\"')
+
+    def label(client: Any) -> None:
+        made = client.create_container("cloudide/base", ["never started"])["Id"]
+        changes = [f'LABEL devcontainer.metadata="{says}"']
+        client.commit(made, name, "1", changes=changes)
+        client.remove_container(made)
+
+    await engine.call(label)
+    try:
+        image = await define(api, {"image": f"{name}:1"})
+        assert f"privileged (true) by the image {name}:1" in await failed(api, image)
+    finally:
+        await engine.call(lambda client: client.remove_image(f"{name}:1"))
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ({"image": f"gone.invalid/x@sha256:{'0' * 64}"}, "could not be pulled"),
+        ({"image": "cloudide/base", "features": {"ghcr.invalid/a/b:1": {}}}, "feature_registries"),
+        ({"image": "cloudide/base", "remoteUser": "nobody-here"}, "no user 'nobody-here'"),
+        ({"image": "cloudide/base", "hostRequirements": {"cpus": 64}}, "has 2 CPUs"),
+    ],
+    ids=["vanished", "feature", "user", "cpus"],
+)
+async def test_what_cannot_be_built(api: Api, configuration: object, said: str) -> None:
+    image = await define(api, configuration)
+    assert said in await failed(api, image)
+
+
+async def test_a_mistake_is_told_with_its_place(api: Api) -> None:
+    image = await define(api, {})
+    content = packed({FILE: '{\n  "image": "cloudide/base",\n  "forwardPorts": "3000"\n}'})
+    await api.put(f"/api/v1/images/{image}/context", content=content)
+    assert f"{FILE}:3:19: forwardPorts" in await failed(api, image)
