@@ -76,6 +76,8 @@ from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.lifecycle import Desired
+from cloudide.workspaces.maintenance import Maintenance
+from cloudide.workspaces.policies import PolicyStore
 from cloudide.workspaces.pool_store import PoolStore
 from cloudide.workspaces.prebuild_store import PrebuildStore
 from cloudide.workspaces.prebuilds import Prebuilds
@@ -142,7 +144,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         settings,
     )
     prebuilds = Prebuilds(
-        PrebuildStore(database, settings.prebuilds_per_team),
+        PrebuildStore(database, sealing, settings.prebuilds_per_team, settings.pools_per_team),
         runtime,
         containers,
         images,
@@ -193,6 +195,19 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     supervisor.means.before_stop = flush
     supervisor.means.seed = prebuilds.seed
     supervisor.means.choose_image = choose_image
+    supervisor.means.image_of_prebuild = prebuilds.image_of
+    supervisor.pools.fill = prebuilds.fill
+    prebuilds.on_change = supervisor.pools.recheck
+
+    async def update(workspace: str) -> None:
+        """Restart a workspace with the newest version of its image, and say who it was."""
+        await images.want_update(workspace)
+        await supervisor.want(workspace, Desired.RUNNING, anew=True)
+        await audit.append("workspace.update", workspace=workspace, detail={"by": "maintenance"})
+
+    maintenance = Maintenance(
+        PolicyStore(database), feed, supervisor.running_workspaces, images.about, update
+    )
 
     chat, comments = Chat(database), Comments(database)
     chat.on_message = lambda workspace, message: feed.publish(
@@ -214,7 +229,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         return Person(view["owner"], view["owner_name"], "") if view["owner"] else None
 
     supervisor.means.after_delete = forget
-    supervisor.means.about_image = images.about
+    supervisor.means.about_image = maintenance.about
 
     def tell_image(workspace: str) -> None:
         if supervisor.exists(workspace):
@@ -277,11 +292,13 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         git.actions.on_change = lambda workspace, view: feed.publish(
             "git_action", workspace, {"action": msgspec.to_builtins(view)}
         )
+        git.actions.on_pushed = prebuilds.pushed
         await stack.enter_async_context(git)
         await stack.enter_async_context(images)
         await stack.enter_async_context(beside)
         await stack.enter_async_context(prebuilds)
         await stack.enter_async_context(supervisor)
+        await stack.enter_async_context(maintenance)
         activity.on_stop = lambda workspace: audit.append(
             "workspace.stop", workspace=workspace, detail={"by": "idle"}
         )
@@ -301,6 +318,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             supervisor=supervisor,
             beside=beside,
             prebuilds=prebuilds,
+            maintenance=maintenance,
             activity=activity,
             runtime=runtime,
             images=images,

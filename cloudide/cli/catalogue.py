@@ -82,7 +82,7 @@ def create(
         body["team"] = team_id(remote, team)
     made = remote.post(IMAGES, body)
     if context is not None:
-        made = remote.put(f"{IMAGES}/{made['id']}/context", _packed(context))
+        made = remote.put(f"{IMAGES}/{made['id']}/context", packed(context))
     out.one(made)
 
 
@@ -96,7 +96,7 @@ def upload(
 ) -> None:
     """Upload a folder as the build context."""
     id = image_id(remote, image)
-    made = remote.put(f"{IMAGES}/{id}/context", _packed(folder))
+    made = remote.put(f"{IMAGES}/{id}/context", packed(folder))
     out.said(f"Uploaded {folder}.", id=id, context=made["context"])
 
 
@@ -290,7 +290,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _packed(folder: Path) -> Iterable[bytes]:
+def packed(folder: Path) -> Iterable[bytes]:
     """A tar of a folder, as it is read."""
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cloudide.cli import login
+from cloudide.cli.apply import apply
 from cloudide.cli.catalogue import build, image
 from cloudide.cli.credentials import session, token
 from cloudide.cli.files import file
@@ -27,6 +28,7 @@ cli = typer.Typer(
 )
 cli.command("login")(login.login)
 cli.command("logout")(login.logout)
+cli.command("apply")(apply)
 cli.add_typer(login.profile, name="profile")
 cli.add_typer(workspace, name="workspace")
 cli.add_typer(file, name="file")

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from cloudide.cli.output import Output
+from cloudide.cli.output import Format, Output
 from cloudide.cli.remotely import remotely
 from cloudide.cli.teams import team_id
 
@@ -30,7 +30,7 @@ def list_prebuilds(remote: Remote, out: Output, team: OfTeam = "") -> None:
     query = f"?{urlencode({'team': team_id(remote, team)})}" if team else ""
     found = remote.get(PREBUILDS + query)["prebuilds"]
     rows = [{**each, "url": each["git"]["url"], "ref": each["git"]["ref"]} for each in found]
-    out.rows(rows, "id", "url", "ref", "image", "state", "commit", "error")
+    out.rows(rows, "id", "url", "ref", "image", "state", "commit", "ready", "error")
 
 
 @prebuild.command("create")
@@ -42,6 +42,7 @@ def create(
     image: Annotated[str, typer.Option(help="Id of an image.")] = "base",
     ref: Annotated[str, typer.Option(help="A branch; default: the repository's own.")] = "",
     every: Annotated[float, typer.Option(help="Hours after which it is made anew; 0: never.")] = 0,
+    ready: Annotated[int, typer.Option(help="Workspaces that are kept ready with it.")] = 0,
     team: OfTeam = "",
 ) -> None:
     """Set a repository up ahead, soon and by a schedule."""
@@ -49,6 +50,7 @@ def create(
         "image": image,
         "git": {"url": repository, "ref": ref},
         "every_hours": every,
+        "ready": ready,
         "team": team_id(remote, team) if team else "",
     }
     out.one(remote.post(PREBUILDS, body))
@@ -59,6 +61,21 @@ def create(
 def run(remote: Remote, out: Output, id: PrebuildId) -> None:
     """Make one anew, as after a push."""
     out.one(remote.post(f"{PREBUILDS}/{id}/runs"))
+
+
+@prebuild.command("log")
+@remotely
+def log(remote: Remote, out: Output, id: PrebuildId) -> None:
+    """Print what the last one said, or says."""
+    found = remote.get(f"{PREBUILDS}/{id}/log")
+    out.one(found) if out.format is Format.JSON else typer.echo(found["log"], nl=False)
+
+
+@prebuild.command("hook")
+@remotely
+def hook(remote: Remote, out: Output, id: PrebuildId) -> None:
+    """Make a webhook for the repository's host; its secret is shown once, a former one ends."""
+    out.one(remote.post(f"{PREBUILDS}/{id}/hook-secret"))
 
 
 @prebuild.command("delete")

@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from enum import StrEnum
 
@@ -111,6 +111,8 @@ class Actions:
 
     def __init__(self, agents: Agents, errands: Errands, timeout: float) -> None:
         self.on_change: Callable[[str, View], None] = lambda workspace, view: None
+        # Called when a push is done, with the repository's address and the branch.
+        self.on_pushed: Callable[[str, str], Awaitable[None]] = _unheard
         self._agents = agents
         self._errands = errands
         self._timeout = timeout
@@ -189,6 +191,8 @@ class Actions:
         try:
             await self._do(workspace, action, tell)
             action.state = State.DONE
+            if action.order.kind is Kind.PUSH:
+                await self.on_pushed(action.order.url, action.order.branch)
         except asyncio.CancelledError:
             action.state, action.error = State.CANCELLED, "It was cancelled."
         except CloudIDEError as error:
@@ -264,6 +268,10 @@ class Actions:
             if found:
                 return found.split(b"\0")[0].decode(errors="replace")
         return order.url
+
+
+async def _unheard(_url: str, _branch: str) -> None:
+    return None
 
 
 def _check(order: Order) -> None:

@@ -307,7 +307,7 @@ class Releases:
                 for row in definitions
                 for number in (row.active, row.previous, row.canary)
             }
-            used = await db.execute(select(workspace_versions))
+            used = await db.execute(select(workspace_versions).where(~gone()))
             needed |= {(row.image, row.version) for row in used}
             builds = await db.execute(
                 select(image_builds).where(image_builds.c.state.in_(("queued", "running")))
@@ -455,6 +455,7 @@ async def _versions(db: AsyncConnection, where: Any) -> list[Version]:
         .where(
             workspace_versions.c.image == image_versions.c.image,
             workspace_versions.c.version == image_versions.c.number,
+            ~gone(),  # as a prebuild's container that has ended
         )
         .scalar_subquery()
     )

@@ -13,6 +13,7 @@ from cloudide.storage.database import Database
 from cloudide.storage.tables import (
     git_credentials,
     image_secrets,
+    prebuilds,
     secret_versions,
     secrets,
     webhooks,
@@ -76,6 +77,7 @@ def _about_git(row: Mapping[Any, Any]) -> str:
 
 
 _OTHERS: list[tuple[Table, str, About]] = [
+    (prebuilds, "hook", lambda row: f"prebuild hook {row['id']}"),
     (webhooks, "secret", lambda row: f"webhook {row['id']}"),
     (webhooks, "previous", lambda row: f"webhook {row['id']}"),
     (git_credentials, "sealed", _about_git),

@@ -154,6 +154,7 @@ workspaces = Table(
     Column("created_at", Float, nullable=False),
     # The last of its states that was told as an event: "started", "stopped", "failed" or none yet.
     Column("announced", String, nullable=False, default="", server_default=""),
+    Column("prebuilt", String, nullable=False, default=""),
 )
 
 # What each workspace is to have beside it (`workspaces.service_store.Applied`, JSON).
@@ -180,6 +181,9 @@ prebuilds = Table(
     Column("seed", String, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("built_at", Float, nullable=False),
+    Column("ready", Integer, nullable=False, default=0),
+    Column("log", Text, nullable=False, default=""),
+    Column("hook", LargeBinary, nullable=True),
 )
 
 # What there may be of prebuilds in the engine; one that no prebuild refers to is removed.
@@ -204,6 +208,18 @@ pool_slots = Table(
     Column("image", String, nullable=False),
     Column("version", String, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("prebuild", String, nullable=False, default=""),
+    Column("seed", String, nullable=False, default=""),
+    Column("git_url", String, nullable=False, default=""),
+    Column("git_ref", String, nullable=False, default=""),
+)
+
+# What a team says of its workspaces, as JSON.
+team_policies = Table(
+    "team_policies",
+    metadata,
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), primary_key=True),
+    Column("policy", Text, nullable=False),
 )
 
 members = Table(

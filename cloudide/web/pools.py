@@ -23,17 +23,22 @@ class PoolSize(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PoolView(msgspec.Struct):
-    """`ready` of `size` can be claimed now; `error`: why not more are made."""
+    """`ready` of `size` can be claimed now; `error`: why not more are made. `prebuild`: which one
+    fills them; its size is said there."""
 
     image: str
     team: str
     size: int
     ready: int
     error: str
+    prebuild: str = ""
 
 
 class PoolList(msgspec.Struct):
+    """`limit`: how many workspaces all pools of one team hold; 0: the site's, which have none."""
+
     pools: list[PoolView]
+    limit: int
 
 
 @describe(tag="pools", query={"team": "those of a team"}, HTTP_200=PoolList)
@@ -41,8 +46,9 @@ async def show_all(request: Request) -> Response:
     """The pools of a team, or of the site."""
     team = request.query_params.get("team", "")
     await may_arrange(request, team=team)
-    found = await services(request).supervisor.pools.list(team)
-    return json_response(PoolList([_view(each) for each in found]))
+    pools = services(request).supervisor.pools
+    found = [_view(each) for each in await pools.list(team)]
+    return json_response(PoolList(found, pools.per_team if team else 0))
 
 
 @describe(tag="pools", body=PoolSize, HTTP_200=PoolView)
@@ -64,4 +70,4 @@ async def resize(request: Request) -> Response:
 
 def _view(state: PoolState) -> PoolView:
     pool = state.pool
-    return PoolView(pool.image, pool.team, pool.size, state.ready, state.error)
+    return PoolView(pool.image, pool.team, pool.size, state.ready, state.error, pool.prebuild)

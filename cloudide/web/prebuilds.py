@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cloudide.errors import NotFound
-from cloudide.web.bodies import json_body, json_response, no_content
+from cloudide.web.bodies import chunks, json_body, json_response, no_content
 from cloudide.web.openapi import describe
 from cloudide.web.scopes import is_in_team, may_arrange
 from cloudide.web.services import services
+from cloudide.workspaces import hooks
 from cloudide.workspaces.prebuild_store import Prebuild
 
 
@@ -23,17 +24,19 @@ class Repository(msgspec.Struct, forbid_unknown_fields=True):
 
 class NewPrebuild(msgspec.Struct, forbid_unknown_fields=True):
     """`team`: for its workspaces alone; "": for everybody's. `every_hours`: it is made anew so
-    often; 0: when it is asked for."""
+    often; 0: when it is asked for. `ready`: so many workspaces are kept ready with it."""
 
     image: str
     git: Repository
     team: str = ""
     every_hours: float = 0.0
+    ready: int = 0
 
 
 class PrebuildView(msgspec.Struct):
     """`state`: queued, building, ready or failed, with `error`. `commit`: what new workspaces begin
-    with, "": there is nothing yet. `seconds`: how long the last one took."""
+    with, "": there is nothing yet. `seconds`: how long the last one took. `hooked`: a Git host can
+    tell of pushes."""
 
     id: str
     team: str
@@ -45,10 +48,32 @@ class PrebuildView(msgspec.Struct):
     commit: str
     seconds: float
     built_at: datetime | None
+    ready: int
+    hooked: bool
 
 
 class PrebuildList(msgspec.Struct):
+    """`limit`: how many a team may have; 0: the site's, which have none."""
+
     prebuilds: list[PrebuildView]
+    limit: int
+
+
+class PrebuildLog(msgspec.Struct):
+    log: str
+
+
+class Hook(msgspec.Struct):
+    """What the Git host is told: where to, and the secret that it signs with, shown this once."""
+
+    url: str
+    secret: str
+
+
+class Heard(msgspec.Struct):
+    """`queued`: a new one is made for it."""
+
+    queued: bool
 
 
 @describe(tag="prebuilds", query={"team": "those of a team"}, HTTP_200=PrebuildList)
@@ -57,7 +82,8 @@ async def show_all(request: Request) -> Response:
     team = request.query_params.get("team", "")
     await may_arrange(request, team=team)
     found = await services(request).prebuilds.list(team)
-    return json_response(PrebuildList([_view(each) for each in found]))
+    limit = services(request).prebuilds.per_team if team else 0
+    return json_response(PrebuildList([_view(each) for each in found], limit))
 
 
 @describe(tag="prebuilds", body=NewPrebuild, HTTP_201=PrebuildView)
@@ -73,7 +99,7 @@ async def create(request: Request) -> Response:
     # It is for all that team's members, or for everybody: so is its image.
     image = provided.images.resolve(body.image, {body.team} if body.team else set())
     made = await provided.prebuilds.create(
-        body.team, image, body.git.url, body.git.ref, body.every_hours
+        body.team, image, body.git.url, body.git.ref, body.every_hours, body.ready
     )
     request.state.audit |= {"prebuild": made.id}
     return json_response(_view(made), 201, {"Location": f"/api/v1/prebuilds/{made.id}"})
@@ -99,6 +125,42 @@ async def delete(request: Request) -> Response:
     return no_content()
 
 
+@describe(tag="prebuilds", HTTP_200=PrebuildLog)
+async def show_log(request: Request) -> Response:
+    """What the last one printed, or the one that is being made: the end of it, up to 256 KiB."""
+    prebuild = await _arranged(request)
+    return json_response(PrebuildLog(await services(request).prebuilds.log(prebuild.id)))
+
+
+@describe(tag="prebuilds", HTTP_201=Hook)
+async def new_hook(request: Request) -> Response:
+    """A webhook for the repository's host, which has it made anew after a push; a former one ends.
+
+    GitHub, GitLab, Bitbucket, Gitea, Forgejo and Gogs sign in their own ways, and whoever follows
+    Standard Webhooks.
+    """
+    prebuild = await _arranged(request)
+    provided = services(request)
+    secret = await provided.prebuilds.new_hook(prebuild.id)
+    url = f"{provided.settings.origin}/api/v1/prebuilds/{prebuild.id}/hook"
+    return json_response(Hook(url, secret), 201)
+
+
+@describe(tag="prebuilds", takes="application/json", HTTP_202=Heard)
+async def hear(request: Request) -> Response:
+    """What the repository's host tells, signed with the webhook's secret."""
+    content = bytearray()
+    async for chunk in chunks(request, hooks.BODY_LIMIT):
+        content += chunk
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    id = request.path_params["prebuild"]
+    provided = services(request)
+    queued = await provided.prebuilds.heard(id, headers, bytes(content))
+    if queued:  # what nobody signed is not worth a record
+        await provided.audit.append("prebuild.run", detail={"prebuild": id, "by": "webhook"})
+    return json_response(Heard(queued), 202)
+
+
 async def _arranged(request: Request) -> Prebuild:
     """The one in the path. Raises: NotFound: there is none that the caller may know of. Denied."""
     found = await services(request).prebuilds.get(request.path_params["prebuild"])
@@ -122,4 +184,6 @@ def _view(prebuild: Prebuild) -> PrebuildView:
         commit=prebuild.commit,
         seconds=round(prebuild.seconds, 3),
         built_at=built_at,
+        ready=prebuild.ready,
+        hooked=prebuild.hooked,
     )

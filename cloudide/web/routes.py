@@ -35,6 +35,7 @@ from cloudide.web import (
     openapi,
     pages,
     people,
+    policies,
     pools,
     ports,
     prebuilds,
@@ -196,6 +197,8 @@ ENDPOINTS = [
     Endpoint("GET", TEAM, InTeam(TeamAction.SEE), teams.show),
     Endpoint("PATCH", TEAM, InTeam(TeamAction.CONFIGURE), teams.rename, "team.rename"),
     Endpoint("DELETE", TEAM, InTeam(TeamAction.DISBAND), teams.delete, "team.delete"),
+    Endpoint("GET", f"{TEAM}/policy", InTeam(TeamAction.SEE), policies.show),
+    Endpoint("PUT", f"{TEAM}/policy", InTeam(TeamAction.CONFIGURE), policies.change, "team.policy"),
     Endpoint("GET", f"{TEAM}/members", InTeam(TeamAction.SEE), teams.members),
     Endpoint(
         "PATCH",
@@ -245,6 +248,10 @@ ENDPOINTS = [
     Endpoint("GET", PREBUILD, SIGNED_IN, prebuilds.show),
     Endpoint("POST", f"{PREBUILD}/runs", SIGNED_IN, prebuilds.run, "prebuild.run"),
     Endpoint("DELETE", PREBUILD, SIGNED_IN, prebuilds.delete, "prebuild.delete"),
+    Endpoint("GET", f"{PREBUILD}/log", SIGNED_IN, prebuilds.show_log),
+    Endpoint("POST", f"{PREBUILD}/hook-secret", SIGNED_IN, prebuilds.new_hook, "prebuild.hook"),
+    # Of a Git host, which signs what it sends.
+    Endpoint("POST", f"{PREBUILD}/hook", PUBLIC, prebuilds.hear),
     Endpoint("GET", f"{API}/workspaces", SIGNED_IN, workspaces.show_all),
     Endpoint("POST", f"{API}/workspaces", SIGNED_IN, workspaces.create, "workspace.create"),
     Endpoint("GET", WORKSPACE, READ, workspaces.show),

@@ -44,6 +44,7 @@ from cloudide.web.idempotency import Idempotency
 from cloudide.web.live import LiveSockets
 from cloudide.workspaces.activity import Activity
 from cloudide.workspaces.feed import Feed
+from cloudide.workspaces.maintenance import Maintenance
 from cloudide.workspaces.prebuilds import Prebuilds
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.services import Services as WorkspaceServices
@@ -67,6 +68,7 @@ class Services:
     supervisor: Supervisor
     beside: WorkspaceServices
     prebuilds: Prebuilds
+    maintenance: Maintenance
     activity: Activity
     runtime: Runtime
     images: Images

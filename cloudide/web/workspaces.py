@@ -53,10 +53,12 @@ class WorkspaceChange(msgspec.Struct):
 
 
 class ImageUpdate(msgspec.Struct):
-    """`at_start`: it is taken at the next start; else it has to be asked for."""
+    """`at_start`: it is taken at the next start; else it has to be asked for. `forced_at`: the
+    workspace is restarted with it then, in its team's maintenance window."""
 
     version: int
     at_start: bool
+    forced_at: datetime | None = None
 
 
 class WorkspaceView(msgspec.Struct):

@@ -69,6 +69,10 @@ async def _unseeded(_: Workspace) -> bool:
     return False
 
 
+async def _none(_team: str, _url: str, _ref: str) -> str:
+    return ""
+
+
 async def _as_it_is(_: Workspace, image: str) -> str:
     return image
 
@@ -94,6 +98,7 @@ class Means:
     cloning: Cloning = _as_nobody
     seed: Callable[[Workspace], Awaitable[bool]] = _unseeded
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
+    image_of_prebuild: Callable[[str, str, str], Awaitable[str]] = _none
     choose_image: Callable[[Workspace, str], Awaitable[str]] = _as_it_is
     on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
@@ -288,7 +293,7 @@ class Care:
         if workspace.git_url:
             agent = self._means.agents.agent(self.id)
             try:
-                seeded = await self._means.seed(workspace)
+                seeded = bool(workspace.prebuilt) or await self._means.seed(workspace)
                 async with self._means.cloning(workspace) as environment:
                     await (catch_up if seeded else clone)(
                         agent,

@@ -111,19 +111,33 @@ async def asked_for(agent: Agent) -> str:
     return table.image if table else ""
 
 
-async def command(agent: Agent, argv: list[str], limit: float, what: str) -> str:
-    """Run a program in the root; its output.
+async def command(
+    agent: Agent,
+    argv: list[str],
+    limit: float,
+    what: str,
+    log: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Run a program in the root; its output, of which `log` is told line by line.
 
     Raises:
         Unavailable: it failed, with the end of what it said.
     """
     said = bytearray()
+    partial = ""
 
     def output(_stream: int, data: bytes) -> None:
+        nonlocal partial
         said.extend(data)
         del said[:-_LONGEST_LINE]
+        *whole, partial = re.split(r"[\r\n]+", partial + data.decode(errors="replace"))
+        partial = partial[-_LONGEST_LINE:]
+        for line in whole:
+            log(line)
 
     ended = await agent.execute(argv, on_output=output, timeout=limit)
+    if partial:
+        log(partial)
     text = said.decode(errors="replace")
     if ended.code != 0:
         raise Unavailable(f"{what} failed ({ended.code}). It said: “{text.strip() or 'nothing'}”.")

@@ -9,24 +9,33 @@ from __future__ import annotations
 import time
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloudide.errors import Conflict, InvalidInput
 from cloudide.storage.database import Database
-from cloudide.storage.tables import pool_slots, pools
+from cloudide.storage.tables import pool_slots, pools, prebuilds
+
+Key = tuple[str, str, str]  # team, image and prebuild
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """`size` workspaces of an image are kept ready, for a team or ("") for everybody."""
+    """`size` workspaces of an image are kept ready, for a team or ("") for everybody.
+
+    With a `prebuild` they are filled from its `seed`, and are for its repository and branch.
+    """
 
     team: str
     image: str
     size: int
+    prebuild: str = ""
+    seed: str = ""
+    git_url: str = ""
+    git_ref: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.team, self.image
+    def key(self) -> Key:
+        return self.team, self.image, self.prebuild
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -36,10 +45,14 @@ class Slot(msgspec.Struct, frozen=True):
     team: str
     image: str
     version: str
+    prebuild: str = ""
+    seed: str = ""
+    git_url: str = ""
+    git_ref: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.team, self.image
+    def key(self) -> Key:
+        return self.team, self.image, self.prebuild
 
 
 class PoolStore:
@@ -60,6 +73,11 @@ class PoolStore:
         rows = await db.execute(select(pools))
         said = [Pool(row.team or "", row.image, row.size) for row in rows]
         preset = [Pool("", image, size) for image, size in self._preset.items()]
+        p = prebuilds.c
+        made = await db.execute(select(prebuilds).where(p.ready > 0, p.seed != ""))
+        said += [
+            Pool(r.team or "", r.image, r.ready, r.id, r.seed, r.git_url, r.git_ref) for r in made
+        ]
         by_key = {pool.key: pool for pool in [*preset, *said]}
         return sorted(by_key.values(), key=lambda pool: pool.key)
 
@@ -76,18 +94,18 @@ class PoolStore:
             if size or not team:
                 values = {"id": id, "team": team or None, "image": image, "size": size}
                 await db.execute(insert(pools).values(**values))
-            total = sum(pool.size for pool in await self._pools(db) if pool.team == team)
-            if team and total > self._per_team:
-                raise InvalidInput(
-                    f"size: the pools of a team hold up to {self._per_team} workspaces together, "
-                    f"and these would be {total}.",
-                    pointer="/size",
-                )
+            await check_total(db, team, self._per_team, "size")
+
+    @property
+    def per_team(self) -> int:
+        """How many workspaces the pools of one team hold together."""
+        return self._per_team
 
     async def slots(self) -> list[Slot]:
         async with self._database.begin() as db:
             rows = await db.execute(select(pool_slots).order_by(pool_slots.c.created_at))
-            return [Slot(row.id, row.team, row.image, row.version) for row in rows]
+            names = Slot.__struct_fields__
+            return [Slot(**{name: row._mapping[name] for name in names}) for row in rows]
 
     async def add(self, slot: Slot) -> None:
         async with self._database.begin() as db:
@@ -97,6 +115,21 @@ class PoolStore:
     async def remove(self, id: str) -> None:
         async with self._database.begin() as db:
             await db.execute(delete(pool_slots).where(pool_slots.c.id == id))
+
+
+async def check_total(db: AsyncConnection, team: str, limit: int, name: str) -> None:
+    """Raises: InvalidInput: what a team has kept ready is more than it may be now."""
+    if not team:
+        return
+    total = 0
+    for column, whose in ((pools.c.size, pools.c.team), (prebuilds.c.ready, prebuilds.c.team)):
+        total += (await db.execute(select(func.sum(column)).where(whose == team))).scalar() or 0
+    if total > limit:
+        raise InvalidInput(
+            f"{name}: the pools of a team hold up to {limit} workspaces together, "
+            f"and these would be {total}.",
+            pointer=f"/{name}",
+        )
 
 
 async def leave_pool(db: AsyncConnection, id: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -21,11 +22,12 @@ import msgspec
 import structlog
 
 from cloudide.agents.hub import Agents, Listener
-from cloudide.errors import CloudIDEError, EngineUnavailable, InvalidInput
+from cloudide.errors import CloudIDEError, EngineUnavailable, InvalidInput, Unavailable
 from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers
-from cloudide.workspaces.pool_store import Pool, PoolStore, Slot
+from cloudide.workspaces.pool_store import Key, Pool, PoolStore, Slot
 from cloudide.workspaces.runtime import Runtime
+from cloudide.workspaces.store import DEFAULT_IMAGE
 
 _log = structlog.get_logger(__name__)
 
@@ -35,8 +37,6 @@ QUIET_SECONDS = 2.0  # after somebody's own start, before the pools use the mach
 WARM_SECONDS = 10.0
 PAUSE_SECONDS = 60.0  # after a failure of one pool
 GENERATION = 1
-
-Key = tuple[str, str]  # team and image
 
 
 class Starts(Protocol):
@@ -48,7 +48,8 @@ class Starts(Protocol):
 
 
 class PoolState(msgspec.Struct, frozen=True):
-    """A pool, how many of it are ready, and why there are not more if something failed."""
+    """A pool, how many of it are ready, and why there are not more if something failed. What a
+    prebuild keeps ready is a pool of its own."""
 
     pool: Pool
     ready: int
@@ -67,6 +68,8 @@ class Pools(Listener):
         starts: Starts,
         settings: Settings,
     ) -> None:
+        # Copies a prebuild's seed into a slot: `app.py` wires it.
+        self.fill: Callable[[str, str], Awaitable[None]] = _unfilled
         self._store = store
         self._runtime = runtime
         self._containers = containers
@@ -124,23 +127,45 @@ class Pools(Listener):
         if size:
             await self._containers.expect(image)
         await self._store.resize(team, image, size)
-        self._failed.pop((team, image), None)
+        key = team, image, ""
+        self._failed.pop(key, None)
         self._wake.set()
-        return PoolState(Pool(team, image, size), len(self._ready_of((team, image))), "")
+        return PoolState(Pool(team, image, size), len(self._ready_of(key)), "")
 
-    def take(self, image: str, team: str) -> Slot | None:
-        """A ready workspace of an image, of the team's own pool first; None: there is none.
+    @property
+    def per_team(self) -> int:
+        return self._store.per_team
 
+    def take(self, image: str, team: str, git_url: str = "", git_ref: str = "") -> Slot | None:
+        """A ready workspace, of the team's own pools first; None: there is none.
+
+        For a repository that is one that its prebuild has filled, of the same branch before others;
+        with `image` "" one of any image. Else it is an empty one of that image.
         Whoever takes it makes it somebody's (`Store.create`), or gives it back.
         """
-        for key in dict.fromkeys([(team, image), ("", image)]):
-            for id in self._ready_of(key):
-                self._ready.discard(id)
-                self._quiet_since = time.monotonic()
-                self._agents.renew_token(id)
-                self._wake.set()
-                return self._slots.pop(id)
+        filled = [
+            slot
+            for slot in map(self._slots.__getitem__, self._ready)
+            if git_url
+            and slot.git_url == git_url
+            and slot.team in ("", team)
+            and image in ("", slot.image)
+        ]
+        if filled:
+            best = min(filled, key=lambda slot: (slot.git_ref != git_ref, slot.team != team))
+            return self._take(best.id)
+        image = image or DEFAULT_IMAGE
+        for key in dict.fromkeys([(team, image, ""), ("", image, "")]):
+            if ready := self._ready_of(key):
+                return self._take(ready[0])
         return None
+
+    def _take(self, id: str) -> Slot:
+        self._ready.discard(id)
+        self._quiet_since = time.monotonic()
+        self._agents.renew_token(id)
+        self._wake.set()
+        return self._slots.pop(id)
 
     def give_back(self, slot: Slot) -> None:
         """It has become nobody's workspace after all."""
@@ -221,6 +246,7 @@ class Pools(Listener):
             observed = await self._runtime.inspect(slot.id)
             right = (
                 slot.key in pools
+                and slot.seed == pools[slot.key].seed
                 and self._containers.version(spec) == slot.version
                 and observed is not None
                 and observed.status == "running"
@@ -269,7 +295,16 @@ class Pools(Listener):
     async def _make(self, pool: Pool) -> None:
         id = "w" + secrets.token_hex(6)
         spec = await self._containers.draw(id, GENERATION, pool.image, _silent)
-        slot = Slot(id, pool.team, pool.image, self._containers.version(spec))
+        slot = Slot(
+            id,
+            pool.team,
+            pool.image,
+            self._containers.version(spec),
+            pool.prebuild,
+            pool.seed,
+            pool.git_url,
+            pool.git_ref,
+        )
         await self._store.add(slot)
         self._slots[id] = slot
         try:
@@ -277,6 +312,8 @@ class Pools(Listener):
             await self._runtime.create(spec)
             await self._runtime.start(id)
             await self._warm(id)
+            if pool.seed:
+                await self.fill(pool.seed, id)
         except CloudIDEError:
             self._leave(slot)
             raise
@@ -309,6 +346,10 @@ class Pools(Listener):
         await self._agents.forget(id)
         await self._store.remove(id)
         self._leaving.discard(id)
+
+
+async def _unfilled(_seed: str, _id: str) -> None:
+    raise Unavailable("There are no prebuilds here.")
 
 
 def _silent(_: Any) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, true, update
 
 from cloudide.errors import NotFound, TooMany
+from cloudide.identity.sealing import Sealing
 from cloudide.storage.database import Database
 from cloudide.storage.tables import prebuild_seeds, prebuilds
+from cloudide.workspaces.pool_store import check_total
 
 HOUR = 3600.0
 
@@ -35,12 +37,25 @@ class Prebuild(msgspec.Struct, frozen=True):
     seed: str
     seconds: float
     built_at: float
+    ready: int = 0  # workspaces that are kept ready with it
+    hooked: bool = False  # a Git host can tell of pushes
 
 
 class PrebuildStore:
-    def __init__(self, database: Database, per_team: int) -> None:
+    """`per_team`: how many a team may have. `pooled_per_team`: how many workspaces its pools may
+    hold."""
+
+    def __init__(
+        self, database: Database, sealing: Sealing, per_team: int, pooled_per_team: int
+    ) -> None:
         self._database = database
+        self._sealing = sealing
         self._per_team = per_team
+        self._pooled_per_team = pooled_per_team
+
+    @property
+    def per_team(self) -> int:
+        return self._per_team
 
     async def interrupted(self) -> None:
         """A server that ended in the middle of one makes it anew."""
@@ -49,9 +64,9 @@ class PrebuildStore:
             await db.execute(building.values(state="queued"))
 
     async def create(
-        self, team: str, image: str, url: str, ref: str, every_hours: float
+        self, team: str, image: str, url: str, ref: str, every_hours: float, ready: int
     ) -> Prebuild:
-        """Raises: TooMany: the team has as many as there may be."""
+        """Raises: TooMany: the team has as many as there may be. InvalidInput: too many ready."""
         same = (
             prebuilds.c.team == team if team else prebuilds.c.team.is_(None),
             prebuilds.c.image == image,
@@ -82,11 +97,13 @@ class PrebuildStore:
                         seed="",
                         seconds=0.0,
                         built_at=0.0,
+                        ready=ready,
                     )
                 )
             else:
                 changed = update(prebuilds).where(prebuilds.c.id == id)
-                await db.execute(changed.values(every_hours=every_hours))
+                await db.execute(changed.values(every_hours=every_hours, ready=ready))
+            await check_total(db, team, self._pooled_per_team, "ready")
         return await self.get(id)
 
     async def get(self, id: str) -> Prebuild:
@@ -105,12 +122,13 @@ class PrebuildStore:
             return [_prebuild(row._mapping) for row in rows]
 
     async def fitting(self, team: str, image: str, url: str, ref: str) -> Prebuild | None:
-        """The newest with a seed that a workspace can begin with."""
+        """The newest with a seed that a workspace can begin with; `image` "": of any."""
         whose = prebuilds.c.team.is_(None)
         query = (
             select(prebuilds)
             .where(or_(whose, prebuilds.c.team == team) if team else whose)
-            .where(prebuilds.c.image == image, prebuilds.c.git_url == url, prebuilds.c.seed != "")
+            .where(prebuilds.c.git_url == url, prebuilds.c.seed != "")
+            .where(prebuilds.c.image == image if image else true())
             # Of the same branch before others of the repository, which have most of it as well.
             .order_by((prebuilds.c.git_ref == ref).desc(), prebuilds.c.built_at.desc())
             .limit(1)
@@ -142,13 +160,44 @@ class PrebuildStore:
             this = update(prebuilds).where(prebuilds.c.id == id)
             await db.execute(this.values(state="building", error=""))
 
-    async def finished(self, id: str, builder: str, commit: str, seconds: float) -> None:
+    async def finished(self, id: str, builder: str, commit: str, seconds: float, log: str) -> None:
         """What was built is the seed; the former one is of no use any more."""
-        values = {"seed": builder, "commit": commit, "seconds": seconds, "built_at": time.time()}
-        await self._ended(id, "ready", values)
+        values = {"seed": builder, "commit": commit, "seconds": seconds, "log": log}
+        await self._ended(id, "ready", {**values, "built_at": time.time()})
 
-    async def failed(self, id: str, error: str) -> None:
-        await self._ended(id, "failed", {"error": error, "built_at": time.time()})
+    async def failed(self, id: str, error: str, log: str) -> None:
+        await self._ended(id, "failed", {"error": error, "log": log, "built_at": time.time()})
+
+    async def log(self, id: str) -> str:
+        """Of the last one that ended. Raises: NotFound."""
+        async with self._database.begin() as db:
+            found = await db.execute(select(prebuilds.c.log).where(prebuilds.c.id == id))
+            row = found.first()
+        if row is None:
+            raise NotFound("There is no such prebuild.")
+        return row.log
+
+    # ── what a Git host tells ───────────────────────────────────────────────────────────────────
+
+    async def set_hook(self, id: str, secret: str) -> None:
+        """Raises: NotFound."""
+        sealed = self._sealing.seal(secret.encode(), f"prebuild hook {id}")
+        async with self._database.begin() as db:
+            this = update(prebuilds).where(prebuilds.c.id == id)
+            if not (await db.execute(this.values(hook=sealed))).rowcount:
+                raise NotFound("There is no such prebuild.")
+
+    async def hook(self, id: str) -> str | None:
+        """The secret that messages of the host are signed with; None: it has none, or is gone."""
+        async with self._database.begin() as db:
+            query = select(prebuilds.c.hook).where(prebuilds.c.id == id)
+            sealed = (await db.execute(query)).scalar()
+        return self._sealing.open(sealed, f"prebuild hook {id}").decode() if sealed else None
+
+    async def of_repository(self, urls: Collection[str]) -> list[Prebuild]:
+        async with self._database.begin() as db:
+            rows = await db.execute(select(prebuilds).where(prebuilds.c.git_url.in_(urls)))
+            return [_prebuild(row._mapping) for row in rows]
 
     async def _ended(self, id: str, state: str, values: dict[str, Any]) -> None:
         async with self._database.begin() as db:
@@ -178,5 +227,6 @@ class PrebuildStore:
 
 
 def _prebuild(row: Mapping[Any, Any]) -> Prebuild:
-    values = {name: row[name] for name in Prebuild.__struct_fields__}
-    return Prebuild(**{**values, "team": values["team"] or ""})
+    values = {name: row[name] for name in Prebuild.__struct_fields__ if name != "hooked"}
+    hooked = row["hook"] is not None
+    return Prebuild(**{**values, "team": values["team"] or "", "hooked": hooked})

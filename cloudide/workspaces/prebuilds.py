@@ -12,8 +12,12 @@ has gone; what no prebuild refers to is removed, whenever a server ended.
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
+import shlex
 import time
+from collections import deque
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -30,8 +34,10 @@ from cloudide.errors import (
 from cloudide.project import configuration
 from cloudide.project.schema import FILE, FILE_LIMIT
 from cloudide.settings import Settings
+from cloudide.workspaces import hooks
 from cloudide.workspaces.containers import Containers, Images
 from cloudide.workspaces.initialize import check_git_ref, check_git_url, clone, command
+from cloudide.workspaces.pools import MOST
 from cloudide.workspaces.prebuild_store import Prebuild, PrebuildStore
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.store import Workspace
@@ -42,6 +48,8 @@ GENERATION = 1
 RECHECK_SECONDS = 60.0
 RETRY_SECONDS = 10.0
 COMMIT_LENGTH = 64
+LOG_LIMIT = 256 * 1024  # characters
+LINE_LIMIT = 2000  # characters
 COPIER = "base"  # the image whose `cp` copies volumes; it sees nothing else
 
 
@@ -65,6 +73,8 @@ class Prebuilds:
         self._settings = settings
         self._seeding = asyncio.Lock()  # a seed is not removed while it is copied
         self._at_work: tuple[str, asyncio.Task[str]] | None = None
+        self._log = _Log()  # of the one that is being made
+        self.on_change: Callable[[], None] = lambda: None  # there may be another seed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -81,21 +91,66 @@ class Prebuilds:
     # ── what people ask ─────────────────────────────────────────────────────────────────────────
 
     async def create(
-        self, team: str, image: str, url: str, ref: str, every_hours: float
+        self, team: str, image: str, url: str, ref: str, every_hours: float, ready: int = 0
     ) -> Prebuild:
         """Declare one, and make it soon; of the same team, image, address and branch there is one.
 
+        `ready`: so many workspaces are kept that are filled with it.
+
         Raises:
-            InvalidInput: the address, branch or schedule is none.
+            InvalidInput: the address, branch or schedule is none, or so many are not allowed.
             NotFound: there is no such image. TooMany: the team has as many as there may be.
         """
         url, ref = check_git_url(url), check_git_ref(ref)
         if not (every_hours == 0 or 0.1 <= every_hours <= 8760):
             raise InvalidInput("every_hours is 0.1 to 8760, or 0.", pointer="/every_hours")
+        if not 0 <= ready <= MOST:
+            raise InvalidInput(f"ready is a number from 0 to {MOST}.", pointer="/ready")
         await self._containers.expect(image)
-        prebuild = await self._store.create(team, image, url, ref, every_hours)
+        prebuild = await self._store.create(team, image, url, ref, every_hours, ready)
         self._wake.set()
+        self.on_change()
         return prebuild
+
+    @property
+    def per_team(self) -> int:
+        return self._store.per_team
+
+    async def log(self, id: str) -> str:
+        """What the one that is being made has printed, or else the last one. Raises: NotFound."""
+        if self._at_work is not None and self._at_work[0] == id:
+            return self._log.text()
+        return await self._store.log(id)
+
+    async def new_hook(self, id: str) -> str:
+        """A secret for the webhook of a Git host; a former one ends. Raises: NotFound."""
+        secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        await self._store.set_hook(id, secret)
+        return secret
+
+    async def heard(self, id: str, headers: Mapping[str, str], body: bytes) -> bool:
+        """A Git host tells of something; whether a new one is made for it.
+
+        Raises:
+            NotFound: there is no such prebuild, or this is not signed with its secret.
+        """
+        secret = await self._store.hook(id)
+        if secret is None or not hooks.is_signed(headers, body, secret):
+            raise NotFound("There is no such webhook, or the signature of this does not fit.")
+        what = hooks.pushed(body)
+        prebuild = await self._store.get(id)
+        if what is None or not hooks.concerns(what, prebuild.git_ref):
+            return False
+        await self.run(id)
+        return True
+
+    async def pushed(self, url: str, branch: str) -> None:
+        """Somebody pushed from a workspace: those of that repository and branch are made anew."""
+        plain = url.removesuffix("/").removesuffix(".git")
+        for each in await self._store.of_repository([plain, f"{plain}.git", f"{plain}/"]):
+            if each.git_ref in ("", branch):
+                await self._store.queue(each.id)
+        self._wake.set()
 
     async def run(self, id: str) -> Prebuild:
         """Make it anew soon; the present seed is used until then. Raises: NotFound."""
@@ -109,6 +164,7 @@ class Prebuilds:
         if self._at_work is not None and self._at_work[0] == id:
             self._at_work[1].cancel()
         self._wake.set()
+        self.on_change()
 
     async def list(self, team: str) -> list[Prebuild]:
         """Those of a team, or ("") those for everybody."""
@@ -130,9 +186,22 @@ class Prebuilds:
             )
             if found is None:
                 return False
-            copier = await self._images.ensure(COPIER)
-            await self._runtime.copy(found.seed, workspace.id, copier, self._settings.clone_timeout)
+            await self._copy(found.seed, workspace.id)
             return True
+
+    async def image_of(self, team: str, url: str, ref: str) -> str:
+        """The image of the newest one of a repository; "": there is none."""
+        found = await self._store.fitting(team, "", url, ref)
+        return found.image if found else ""
+
+    async def fill(self, seed: str, id: str) -> None:
+        """Copy a seed into a workspace that is kept ready. Raises: Unavailable: it could not be."""
+        async with self._seeding:
+            await self._copy(seed, id)
+
+    async def _copy(self, seed: str, id: str) -> None:
+        copier = await self._images.ensure(COPIER)
+        await self._runtime.copy(seed, id, copier, self._settings.clone_timeout)
 
     # ── the task ────────────────────────────────────────────────────────────────────────────────
 
@@ -164,16 +233,20 @@ class Prebuilds:
             return RECHECK_SECONDS
         began = time.monotonic()
         builder = "p" + secrets.token_hex(6)
+        self._log = _Log()
         await self._store.begin(due.id, builder)
         try:
             self._at_work = due.id, asyncio.create_task(self._build(due, builder))
             commit = await self._result()
-            await self._store.finished(due.id, builder, commit, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            await self._store.finished(due.id, builder, commit, seconds, self._log.text())
             _log.info("prebuild.ready", prebuild=due.id, commit=commit)
         except (TimeoutError, CloudIDEError) as error:
             message = error.message if isinstance(error, CloudIDEError) else "It took too long."
-            await self._store.failed(due.id, message)
+            self._log.add(message)
+            await self._store.failed(due.id, message, self._log.text())
             _log.info("prebuild.failed", prebuild=due.id, error=message)
+        self.on_change()
         return 0.0
 
     async def _result(self) -> str:
@@ -196,16 +269,34 @@ class Prebuilds:
         await self._runtime.create(spec)
         await self._runtime.start(builder)
         agent = await self._agents.wait(builder, self._settings.start_timeout)
-        lines: list[str] = []
-        limit = self._settings.prebuild_timeout
-        await clone(agent, prebuild.git_url, prebuild.git_ref, lines.append, limit, {})
+        limit, log = self._settings.prebuild_timeout, self._log
+        log.add(f"Cloning {prebuild.git_url}")
+        await clone(agent, prebuild.git_url, prebuild.git_ref, log.add, limit, {})
         if setup := await _setup(agent):
-            await command(agent, setup, limit, "The prebuild's command")
+            log.add(f"$ {shlex.join(setup)}")
+            await command(agent, setup, limit, "The prebuild's command", log.add)
         commit = await command(agent, ["git", "rev-parse", "HEAD"], limit, "git rev-parse")
         # The network and the link go with the container; what the files are stays.
         await self._runtime.retire(builder, self._settings.stop_timeout)
         await self._agents.forget(builder)
         return commit.strip()[:COMMIT_LENGTH]
+
+
+class _Log:
+    """The end of what was printed, as whole lines."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._size = 0
+
+    def add(self, line: str) -> None:
+        self._lines.append(line[:LINE_LIMIT])
+        self._size += len(self._lines[-1])
+        while self._size > LOG_LIMIT:
+            self._size -= len(self._lines.popleft())
+
+    def text(self) -> str:
+        return "".join(f"{line}\n" for line in self._lines)
 
 
 async def _setup(agent: Agent) -> list[str] | None:

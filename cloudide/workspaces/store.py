@@ -42,6 +42,7 @@ class Workspace(msgspec.Struct, frozen=True):
     error: str
     stopped_by: str
     created_at: float
+    prebuilt: str = ""  # the prebuild's seed that it was filled from before anybody claimed it
 
     @property
     def made_from(self) -> str:
@@ -65,10 +66,11 @@ class Store:
         team: str = "",
         *,
         from_pool: bool = False,
+        prebuilt: str = "",
     ) -> None:
         """Insert a workspace of a person, with their membership, or of a team.
 
-        `from_pool`: it was a slot of a pool until now.
+        `from_pool`: it was a slot of a pool until now, which a prebuild's seed may have filled.
 
         Raises:
             Conflict: it is none any more.
@@ -90,6 +92,7 @@ class Store:
                     generation=1,
                     error="",
                     created_at=time.time(),
+                    prebuilt=prebuilt,
                 )
             )
             if from_pool:
@@ -273,4 +276,5 @@ def _workspace(row: Mapping[Any, Any]) -> Workspace:
         error=row["error"],
         stopped_by=row["stopped_by"],
         created_at=row["created_at"],
+        prebuilt=row["prebuilt"],
     )

@@ -110,7 +110,11 @@ class Supervisor(Listener):
         git = (check_git_url(git_url), check_git_ref(git_ref)) if git_url else ("", "")
         if not git_url:
             image = image or DEFAULT_IMAGE
-        slot = self.pools.take(image or DEFAULT_IMAGE, team)
+        slot = self.pools.take(image, team, *git)
+        if slot is not None and slot.seed:
+            image = slot.image
+        elif git_url and not image:
+            image = await self.means.image_of_prebuild(team, *git)
         if slot is None:
             await self._images.is_ready(image or DEFAULT_IMAGE)
 
@@ -118,7 +122,11 @@ class Supervisor(Listener):
             id = slot.id if slot else "w" + secrets.token_hex(6)
             pooled = slot is not None
             try:
-                await self._store.create(id, name, image, owner, git, team, from_pool=pooled)
+                await self._store.create(
+                    *(id, name, image, owner, git, team),
+                    from_pool=pooled,
+                    prebuilt=slot.seed if slot else "",
+                )
             except BaseException:
                 if slot is not None:
                     self.pools.give_back(slot)
@@ -196,6 +204,9 @@ class Supervisor(Listener):
             for id, kept in self._kept.items()
             if kept.state is State.RUNNING and kept.workspace.desired is Desired.RUNNING
         ]
+
+    def running_workspaces(self) -> list[Workspace]:
+        return [self._kept[id].workspace for id in self.running()]
 
     def exists(self, id: str) -> bool:
         return id in self._kept

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hmac
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,7 @@ async def commit(folder: Path, name: str, text: str) -> None:
     work = folder / "work"
     (work / name).write_text(text)
     await run("git", "add", name, cwd=work)
-    await run("git", *IDENTITY, "commit", "--quiet", "--message", name, cwd=work)
+    await run("git", *IDENTITY, "commit", "--allow-empty", "--quiet", "--message", name, cwd=work)
     await run("git", "push", "--quiet", "origin", "HEAD:main", cwd=work)
 
 
@@ -106,6 +109,71 @@ async def test_a_workspace_begins_with_what_was_set_up_and_has_what_is_newest(
     assert set(await left(own, engine, 2)).isdisjoint({home, files})
     await own.api.delete(f"{PREBUILDS}/{prebuild['id']}")
     assert await left(own, engine, 0) == []
+
+
+async def test_ready_ones_are_filled_with_the_newest_and_a_host_tells_of_pushes(
+    own: Server, git_url: str, folder: Path, engine: Engine
+) -> None:
+    """A pushed commit has a new one made, whose workspaces take the place of the former's."""
+    await commit(folder, "cloudide.toml", '[prebuild]\ncommand = "sh setup.sh"\n')
+    await commit(folder, "setup.sh", "echo set up; id > built.txt; cp new2.txt was.txt || true\n")
+    body = {"image": "base", "git": {"url": git_url}, "ready": 1}
+    prebuild = await own.api.post(PREBUILDS, json=body)
+    path = f"{PREBUILDS}/{prebuild['id']}"
+    assert "set up" in await log_of(own, path)
+    await pooled(own, prebuild["id"])
+
+    hook = await own.api.post(f"{path}/hook-secret")
+    assert hook["url"] == f"{own.url}{path}/hook"
+    await commit(folder, "new2.txt", "pushed\n")
+    message = b'{"ref": "refs/heads/main", "repository": {"default_branch": "main"}}'
+    digest = hmac.new(hook["secret"].encode(), message, "sha256").hexdigest()
+    for signature, status in (("0" * 64, 404), (digest, 202)):
+        answer = await own.api.http.post(
+            f"{path}/hook",
+            content=message,
+            headers={"X-Hub-Signature-256": f"sha256={signature}", "Authorization": ""},
+        )
+        assert answer.status_code == status, answer.text
+    assert answer.json() == {"queued": True}
+    former = prebuild["commit"]
+    async with asyncio.timeout(WAIT_SECONDS):
+        while (found := await own.api.get(path))["commit"] == former or found["state"] != "ready":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    [slot] = await pooled(own, prebuild["id"], seed=True)
+    token = own.data_dir / "run" / slot / "token"
+    before = token.read_text()
+
+    await commit(folder, "later.txt", "after it was filled\n")
+    made = await own.api.post("/api/v1/workspaces", json={"name": "x", "git": {"url": git_url}})
+    assert made["id"] == slot
+    await own.api.until(slot, "running")
+    assert token.read_text() != before
+    assert await own.api.read(slot, "was.txt") == b"pushed\n"
+    assert await own.api.read(slot, "later.txt") == b"after it was filled\n"
+    await own.api.delete(path)
+    await own.api.remove(slot)
+    assert await left(own, engine, 0) == []
+
+
+async def log_of(server: Server, path: str) -> str:
+    await until(server, path.rpartition("/")[2], "ready")
+    return (await server.api.get(f"{path}/log"))["log"]
+
+
+async def pooled(server: Server, prebuild: str, *, seed: bool = False) -> list[str]:
+    """Wait until one is ready that this prebuild has filled, with its newest seed."""
+    query = "select pool_slots.id from pool_slots join prebuilds using (seed)"
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            pools = (await server.api.get("/api/v1/pools"))["pools"]
+            ready = [each["ready"] for each in pools if each["prebuild"] == prebuild]
+            file = f"file:{server.data_dir / 'cloudide.sqlite'}?mode=ro"
+            with contextlib.closing(sqlite3.connect(file, uri=True)) as db:
+                slots = [id for (id,) in db.execute(query)]
+            if ready == [1] and (slots or not seed):
+                return slots
+            await asyncio.sleep(0.1)
 
 
 async def test_one_that_fails_says_why_and_a_killed_server_leaves_nothing(

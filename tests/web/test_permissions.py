@@ -57,6 +57,7 @@ BODIES: dict[str, object] = {
     f"PATCH {routes.WEBHOOK}": {},
     f"POST {routes.WEBHOOK}/replay": {"since": "2026-01-01T00:00:00Z"},
     "POST /api/v1/prebuilds": {"image": "missing", "git": {"url": "https://example.org/x"}},
+    "PUT /api/v1/teams/{team}/policy": {},
     "PUT /api/v1/pools": {"image": "missing", "size": 1},
     "POST /api/v1/teams": {"name": ""},
     "PATCH /api/v1/teams/{team}": {"name": ""},
