@@ -126,7 +126,7 @@ async def check_total(db: AsyncConnection, team: str, limit: int, name: str) -> 
         total += (await db.execute(select(func.sum(column)).where(whose == team))).scalar() or 0
     if total > limit:
         raise InvalidInput(
-            f"{name}: the pools of a team hold up to {limit} workspaces together, "
+            f"The pools of a team hold up to {limit} workspaces together, "
             f"and these would be {total}.",
             pointer=f"/{name}",
         )

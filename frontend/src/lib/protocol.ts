@@ -352,8 +352,9 @@ export interface Workspace {
   created_at: string;
   /** Of its image, where a team or the site defines that. */
   image_version?: number | null;
-  /** There is a newer version; `at_start`: it is taken at the next start. */
-  update?: { version: number; at_start: boolean } | null;
+  /** There is a newer version; `at_start`: it is taken at the next start; `forced_at`: the workspace
+   *  restarts with it then. */
+  update?: { version: number; at_start: boolean; forced_at?: string | null } | null;
 }
 
 export interface WorkspaceChange {
@@ -650,6 +651,45 @@ export interface ServiceList {
   image: string;
   /** Secrets of the workspace or its team that every terminal asks for. */
   secrets: string[];
+}
+
+/* ── /api/v1/pools, /api/v1/prebuilds, /api/v1/teams/{id}/policy ─────────────────────────────── */
+
+/** Workspaces of an image that are kept ready. `prebuild`: which one fills them. */
+export interface Pool {
+  image: string;
+  team: string;
+  size: number;
+  ready: number;
+  error: string;
+  prebuild: string;
+}
+
+/** A repository that is set up ahead. `commit`: what new workspaces begin with; '': nothing yet. */
+export interface Prebuild {
+  id: string;
+  team: string;
+  image: string;
+  git: { url: string; ref: string };
+  every_hours: number;
+  state: 'queued' | 'building' | 'ready' | 'failed';
+  error: string;
+  commit: string;
+  seconds: number;
+  built_at: string | null;
+  ready: number;
+  hooked: boolean;
+}
+
+export interface MaintenanceWindow {
+  day: 'monday' | 'tuesday' | 'wednesday' | 'thursday' | 'friday' | 'saturday' | 'sunday';
+  hour: number;
+  hours: number;
+  time_zone: string;
+}
+
+export interface TeamPolicy {
+  maintenance: MaintenanceWindow | null;
 }
 
 export type LiveEvent =

@@ -10,11 +10,11 @@ describe('the services of a workspace', () => {
   it('has something to show when any is declared, wrong or not applied', () => {
     const services = new Services('w1');
     expect(services.any).toBe(false);
-    services.take({ services: [], problems: [], outdated: true });
+    services.take({ services: [], problems: [], outdated: true, image: '', secrets: [] });
     expect(services.any).toBe(true);
-    services.take({ services: [], problems: [{ file: 'cloudide.toml', message: 'x', line: 1, column: 1 }], outdated: false });
+    services.take({ services: [], problems: [{ file: 'cloudide.toml', message: 'x', line: 1, column: 1 }], outdated: false, image: '', secrets: [] });
     expect(services.any).toBe(true);
-    services.take({ services: [], problems: [], outdated: false });
+    services.take({ services: [], problems: [], outdated: false, image: '', secrets: [] });
     expect(services.any).toBe(false);
   });
 
@@ -24,6 +24,8 @@ describe('the services of a workspace', () => {
       services: [service('a', 'healthy'), service('b', 'unhealthy'), service('c', 'failed'), service('d', 'waiting')],
       problems: [],
       outdated: false,
+      image: '',
+      secrets: [],
     });
     expect(services.ailing.map((each) => each.name)).toEqual(['b', 'c']);
   });
