@@ -81,6 +81,8 @@ from cloudide.workspaces.policies import PolicyStore
 from cloudide.workspaces.pool_store import PoolStore
 from cloudide.workspaces.prebuild_store import PrebuildStore
 from cloudide.workspaces.prebuilds import Prebuilds
+from cloudide.workspaces.resources import Meter
+from cloudide.workspaces.runtime import Limits
 from cloudide.workspaces.service_store import ServiceStore
 from cloudide.workspaces.services import Services as WorkspaceServices
 from cloudide.workspaces.store import Store, Workspace
@@ -192,6 +194,12 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         ],
         lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
     )
+    limits = Limits(
+        cpus=settings.workspace_cpus,
+        memory=settings.workspace_memory,
+        processes=settings.workspace_processes,
+    )
+    meter = Meter(agents, supervisor.running, runtime.consumption, limits)
     supervisor.means.before_stop = flush
     supervisor.means.seed = prebuilds.seed
     supervisor.means.choose_image = choose_image
@@ -303,6 +311,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             "workspace.stop", workspace=workspace, detail={"by": "idle"}
         )
         await stack.enter_async_context(activity)
+        await stack.enter_async_context(meter)
         services = Services(
             settings=settings,
             accounts=accounts,
@@ -320,6 +329,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             prebuilds=prebuilds,
             maintenance=maintenance,
             activity=activity,
+            meter=meter,
             runtime=runtime,
             images=images,
             agents=agents,

@@ -172,6 +172,10 @@ class Workspace:
                 from cloudide.agent import inputs
 
                 return await run(inputs.hash_files, root, patterns)
+            case protocol.ListProcesses(limit):
+                from cloudide.agent import consumption
+
+                return await run(consumption.processes, root, limit)
             case protocol.FindPrograms():
                 from cloudide.agent import programs
 

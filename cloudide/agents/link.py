@@ -156,6 +156,14 @@ class Agent:
             raise AgentUnavailable("The workspace's agent sent a malformed message.")
         return result.stats
 
+    async def processes(self, limit: int) -> protocol.Processes:
+        """The largest processes of the workspace, `limit` at most; commands are cut."""
+        result: protocol.Processes = await self.call(protocol.ListProcesses(limit))
+        if len(result.processes) > limit:
+            await self.close(CloseCode.POLICY_VIOLATION)
+            raise AgentUnavailable("The workspace's agent sent a malformed message.")
+        return result
+
     async def make_directory(self, path: str) -> None:
         await self.call(protocol.MakeDirectory(path))
 

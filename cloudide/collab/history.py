@@ -87,7 +87,7 @@ class History:
     """Use as an async context manager; it owns the task of its upkeep."""
 
     def __init__(self, journal: Journal, days: int) -> None:
-        self._journal = journal
+        self.journal = journal
         self._keyframes = Keyframes(journal)
         self.upkeep = Upkeep(journal, self._keyframes, days)
         self._task: asyncio.Task[None] | None = None
@@ -133,7 +133,7 @@ class History:
             ]
 
         authors: dict[tuple[int, int], set[str]] = {}
-        for room, packed, rows in await self._journal.transact(listed):
+        for room, packed, rows in await self.journal.transact(listed):
             for minute, encoded in packed:
                 names = msgspec.json.decode(encoded, type=list[str])
                 authors.setdefault((minute, room), set()).update(names)
@@ -155,7 +155,7 @@ class History:
 
     async def version(self, workspace: str, path: str, name: Name) -> Version:
         """Raises: NotFound: this file has no such version (any more)."""
-        rooms = await self._journal.transact(lambda db: _rooms(db, workspace, path, name.room))
+        rooms = await self.journal.transact(lambda db: _rooms(db, workspace, path, name.room))
         material: Material | None = None
         if rooms and name.minute >= self.upkeep.earliest():
             material = await self._keyframes.material(name.room, name.minute, name.minute)
@@ -166,7 +166,7 @@ class History:
         played = await self._keyframes.play(name.room, material, name.minute, name.seq)
         if played is None:
             raise _unknown(name)
-        ((encoded,),) = await self._journal.transact(
+        ((encoded,),) = await self.journal.transact(
             lambda db: select(db, "SELECT format FROM rooms WHERE id = ?", name.room)
         ) or [(b"{}",)]
         format = msgspec.json.decode(encoded, type=FileFormat)
@@ -183,7 +183,7 @@ class History:
         Raises:
             NotFound: the file has not been opened since it was made.
         """
-        found = await self._journal.transact(
+        found = await self.journal.transact(
             lambda db: select(
                 db,
                 "SELECT id FROM rooms WHERE workspace = ? AND path = ? AND retired IS NULL",
@@ -212,11 +212,11 @@ class History:
             )
             return max(latest or 0, int((last or 0) // MINUTE))
 
-        return Name(room, await self._journal.transact(minute), seq)
+        return Name(room, await self.journal.transact(minute), seq)
 
     async def _counts(self, room: int, minutes: list[int]) -> dict[int, tuple[int, int]]:
         """What changed in some minutes; remembered of those that are over."""
-        known = await self._journal.transact(
+        known = await self.journal.transact(
             lambda db: select(
                 db,
                 "SELECT minute, inserted, deleted FROM counts"

@@ -452,6 +452,34 @@ class Programs(msgspec.Struct, frozen=True):
     path: str
 
 
+class ListProcesses(Message, frozen=True, tag="processes"):
+    """What runs in the workspace, the agent and its helpers left out; the `limit` largest."""
+
+    limit: int
+
+
+class Process(msgspec.Struct, frozen=True):
+    """`cpu`: seconds of CPU it has used so far. `memory`: resident bytes. `age`: seconds since it
+    began."""
+
+    pid: int
+    parent: int
+    cpu: float
+    memory: int
+    age: float
+    threads: int
+    command: str
+
+
+class Processes(msgspec.Struct, frozen=True):
+    """`disk_free` and `disk_total`: bytes of the file system that the root is on."""
+
+    processes: list[Process]
+    total: int
+    disk_free: int
+    disk_total: int
+
+
 class Download(Message, frozen=True, tag="download"):
     """Stream `length` bytes (None: to the end) of a file from `offset`.
 
@@ -529,6 +557,7 @@ RESULTS: dict[type[msgspec.Struct], type[msgspec.Struct]] = {
     RunLanguageServer: Done,
     HashInputs: InputsHash,
     FindPrograms: Programs,
+    ListProcesses: Processes,
     Download: FileContent,  # the stat and an empty hash; the bytes come on the stream
     Upload: Done,
     Unpack: Done,
@@ -561,6 +590,7 @@ Request = (
     | RunLanguageServer
     | HashInputs
     | FindPrograms
+    | ListProcesses
     | Download
     | Upload
     | Unpack

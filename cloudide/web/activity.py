@@ -14,6 +14,7 @@ from cloudide.web.bodies import json_response
 from cloudide.web.openapi import describe
 from cloudide.web.services import services
 from cloudide.workspaces.activity import Kind
+from cloudide.workspaces.resources import Resources
 
 # Changes over REST, by what one has to be allowed to do for them.
 OF_ACTION = {Action.WRITE: Kind.FILES, Action.EXECUTE: Kind.COMMAND}
@@ -53,6 +54,13 @@ async def keep(request: Request) -> Response:
     grant: Grant = request.state.grant
     services(request).activity.touch(grant.workspace, Kind.KEPT)
     return json_response(services(request).activity.view(grant.workspace))
+
+
+@describe(tag="activity", HTTP_200=Resources)
+async def show_resources(request: Request) -> Response:
+    """What the workspace uses, now and over the last hour, and its processes."""
+    grant: Grant = request.state.grant
+    return json_response(await services(request).meter.view(grant.workspace))
 
 
 def of_document(frame: Frame) -> Kind | None:

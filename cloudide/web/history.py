@@ -13,6 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cloudide.collab.changes import changes
 from cloudide.collab.folding import MINUTE
 from cloudide.collab.history import Name
 from cloudide.collab.replay import UNKNOWN
@@ -203,6 +204,69 @@ async def blame(request: Request) -> Response:
     return json_response(
         BlameView(
             [BlameRun(run.first, run.last, people[run.author], _time(run.time)) for run in runs]
+        )
+    )
+
+
+class ByAuthor(msgspec.Struct):
+    """`last`: the minute in which they last changed it."""
+
+    author: AuthorView
+    last: datetime
+
+
+class ChangedFileView(msgspec.Struct):
+    """`before`: the version that it was at the moment; null: there is none so old."""
+
+    path: str
+    authors: list[ByAuthor]
+    before: str | None
+
+
+class ChangesView(msgspec.Struct):
+    files: list[ChangedFileView]
+    truncated: bool
+
+
+@describe(
+    tag="history",
+    query={
+        "since": Query(
+            "a moment, as RFC 3339 has it", {"type": "string", "format": "date-time"}, required=True
+        )
+    },
+    HTTP_200=ChangesView,
+)
+async def changed(request: Request) -> Response:
+    """Which files have changed since a moment and by whom, the latest first.
+
+    Told are files that somebody had open; `disk` stands for programs in the workspace.
+    """
+    grant: Grant = request.state.grant
+    provided = services(request)
+    try:
+        since = datetime.fromisoformat(request.query_params.get("since", ""))
+        if since.tzinfo is None:
+            raise ValueError("no zone")
+        moment = since.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput("since is a moment such as 2026-01-31T12:00:00Z.") from error
+    found, truncated = await changes(provided.history.journal, grant.workspace, moment)
+    people = await _authors(request, (author for each in found for author in each.authors))
+    return json_response(
+        ChangesView(
+            [
+                ChangedFileView(
+                    each.path,
+                    [
+                        ByAuthor(people[author], _time(minute * MINUTE))
+                        for author, minute in sorted(each.authors.items(), key=lambda at: -at[1])
+                    ],
+                    str(each.before) if each.before else None,
+                )
+                for each in found
+            ],
+            truncated,
         )
     )
 

@@ -46,6 +46,7 @@ from cloudide.workspaces.activity import Activity
 from cloudide.workspaces.feed import Feed
 from cloudide.workspaces.maintenance import Maintenance
 from cloudide.workspaces.prebuilds import Prebuilds
+from cloudide.workspaces.resources import Meter
 from cloudide.workspaces.runtime import Runtime
 from cloudide.workspaces.services import Services as WorkspaceServices
 from cloudide.workspaces.store import Store
@@ -70,6 +71,7 @@ class Services:
     prebuilds: Prebuilds
     maintenance: Maintenance
     activity: Activity
+    meter: Meter
     runtime: Runtime
     images: Images
     agents: Agents

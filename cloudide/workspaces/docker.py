@@ -31,6 +31,7 @@ from cloudide.workspaces.foreign import (
 )
 from cloudide.workspaces.networks import Networks
 from cloudide.workspaces.runtime import (
+    Consumption,
     ContainerSpec,
     EngineInfo,
     Limits,
@@ -180,6 +181,14 @@ class DockerRuntime:
             lambda client: _none_if_missing(lambda: client.inspect_container(name))
         )
         return _observed(found) if found else None
+
+    async def consumption(self, workspace_id: str) -> Consumption:
+        name = self._name(workspace_id)
+        # Without `one_shot` the engine waits a second or two for another sample.
+        said = await self._engine.call(
+            lambda client: client.stats(name, stream=False, one_shot=True)
+        )
+        return _consumption(said)
 
     async def list(self) -> list[Observed]:
         labels = [f"{name}={value}" for name, value in self._labels().items()]
@@ -413,6 +422,22 @@ def _expect_volume(client: APIClient, name: str) -> None:
     """The engine would silently make an empty volume instead of a missing one."""
     if _none_if_missing(lambda: client.inspect_volume(name)) is None:
         raise NotFound(f"The agent's volume {name} is not on the container engine.")
+
+
+def _consumption(said: Any) -> Consumption:
+    """Raises: NotFound: it does not run, so that nothing is counted."""
+    memory = said.get("memory_stats") or {}
+    if "usage" not in memory:
+        raise NotFound("The workspace does not run.")
+    counted = memory.get("stats") or {}
+    # As `docker stats` has it: "inactive_file" with cgroup v2, "total_inactive_file" with v1.
+    cache = counted.get("total_inactive_file", counted.get("inactive_file", 0))
+    return Consumption(
+        cpu=said["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+        memory=max(0, memory["usage"] - cache),
+        memory_limit=memory.get("limit", 0),
+        processes=(said.get("pids_stats") or {}).get("current", 0),
+    )
 
 
 def _observed(container: dict[str, Any]) -> Observed:

@@ -83,6 +83,16 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
 
 
+class Consumption(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container uses, as its cgroup counts. `cpu`: seconds since it began; `memory`: bytes
+    without the cache that the kernel would give up first."""
+
+    cpu: float
+    memory: int
+    memory_limit: int
+    processes: int
+
+
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides how the container of a service beside a workspace looks.
 
@@ -208,6 +218,14 @@ class Runtime(Protocol):
 
     async def remove(self, workspace_id: str) -> None:
         """Remove the container and keep volumes and network; fine when it is not there."""
+        ...
+
+    async def consumption(self, workspace_id: str) -> Consumption:
+        """What its container uses now.
+
+        Raises:
+            NotFound: there is no container, or it does not run.
+        """
         ...
 
     async def retire(self, workspace_id: str, timeout: float) -> None:

@@ -123,6 +123,19 @@ async def go_to_a_branch_together(
     await bo.page.context.close()
 
 
+async def see_what_is_used(ada: Person) -> None:
+    """Figures of the engine, programs that the agent tells of, and why the workspace runs."""
+    page = ada.page
+    await page.get_by_test_id("panel-resources").click()
+    await expect(page.get_by_test_id("resources-processes")).to_contain_text("perl -MIO::Socket")
+    panel = page.get_by_test_id("resources")
+    await expect(panel).to_contain_text("of 2 CPUs")
+    await expect(page.get_by_test_id("resources-life")).to_contain_text("It ")
+    assert float((await panel.locator("b").nth(2).text_content()) or 0) >= 2  # processes
+    await expect(panel.locator("canvas").first).to_be_visible()
+    await pictures(page, "resources")
+
+
 @pytest.mark.timeout(240)
 async def test_a_change_is_staged_committed_and_pushed(tmp_path: Path) -> None:
     (tmp_path / "host").mkdir()
@@ -203,4 +216,5 @@ async def test_a_change_is_staged_committed_and_pushed(tmp_path: Path) -> None:
                 "() => document.querySelector('.xterm-rows').innerText.includes('pushed')"
             )
             assert (await host.log("project")).startswith("Again")
+            await see_what_is_used(ada)
         assert not ada.errors

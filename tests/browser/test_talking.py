@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from chromium import Person, chromium, pictured
@@ -77,6 +78,37 @@ async def comment(ada: Person, bo: Person) -> None:
     await expect(thread).to_have_count(0)
 
 
+async def catch_up(ada: Person, bo: Person) -> None:
+    """Who comes back is told what others changed meanwhile, and opens it from there."""
+    await go(bo, "other.txt")
+    await bo.page.get_by_test_id("editor").locator(".cm-line").first.click()
+    await bo.page.keyboard.type("meanwhile ")
+    await bo.until_saved()
+    await go(ada, "other.txt")
+    await ada.until_text("other.txt", "meanwhile")
+    # As if she had last been here an hour ago.
+    await ada.page.evaluate(
+        """() => {
+            const hour = Date.now() - 3600_000;
+            const noted = JSON.stringify({ left: 0, seen: hour });
+            addEventListener('pagehide', () => Object.keys(localStorage)
+                .filter((key) => key.includes('seen.'))
+                .forEach((key) => localStorage.setItem(key, noted)));
+        }"""
+    )
+    await ada.page.reload()
+    notice = ada.page.get_by_text("While you were away: Bo changed")
+    await expect(notice).to_be_visible()
+    await ada.page.get_by_role("button", name="Catch up").click()
+    entry = ada.page.get_by_test_id("caught-up").filter(has_text="other.txt")
+    await expect(entry).to_contain_text("Bo")
+    if folder := os.environ.get("CLOUDIDE_TEST_PICTURES"):
+        await ada.page.screenshot(path=f"{folder}/catch-up.png")
+    await ada.page.get_by_test_id("tab").filter(has_text="other.txt").press("Delete")
+    await entry.click()
+    await ada.until_text("other.txt", "meanwhile")
+
+
 async def test_two_people_talk_follow_and_comment(tmp_path: Path) -> None:
     async with serving(tmp_path / "data") as server, chromium() as browser:
         workspace = await server.api.create("together")
@@ -95,5 +127,6 @@ async def test_two_people_talk_follow_and_comment(tmp_path: Path) -> None:
             await talk(ada, bo)
             await follow(ada, bo)
             await comment(ada, bo)
+            await catch_up(ada, bo)
         assert not ada.errors
         assert not bo.errors

@@ -187,3 +187,24 @@ async def test_in_a_stopped_workspace(server: Server, join: Callable[[str], Peer
 
 async def _newest(server: Server, root: str, path: str) -> str:
     return (await history(server, root, path))["versions"][0]["version"]
+
+
+async def test_what_changed_since_a_moment(
+    server: Server, workspace: str, root: str, join: Callable[[str], Peer]
+) -> None:
+    """Files that somebody changed, and nothing that was only opened."""
+    for name in ("changed.txt", "opened.txt"):
+        await server.api.write(workspace, name, "text")
+    async with join("changed.txt") as peer, join("opened.txt") as opened:
+        await opened.until(lambda: str(opened) == "text")
+        await peer.until(lambda: str(peer) == "text")
+        await peer.insert(0, "more ")
+        await peer.saved()
+    found = await server.api.get(f"{root}/changes?since=2026-01-01T00:00:00Z")
+    files = {each["path"]: each for each in found["files"]}
+    assert "opened.txt" not in files
+    assert "automation" in {each["author"]["id"] for each in files["changed.txt"]["authors"]}
+    assert files["changed.txt"]["before"] is None
+    assert (await server.api.get(f"{root}/changes?since=9000-01-01T00:00:00Z"))["files"] == []
+    for wrong in ("", "yesterday", "2026-01-01T00:00:00"):
+        assert (await server.api.request("GET", f"{root}/changes?since={wrong}")).status_code == 400

@@ -149,6 +149,42 @@ export interface GitCommitDetails {
   truncated: boolean;
 }
 
+/** `before`: the version that it was at the moment; null: there is none so old. */
+export interface ChangedFile {
+  path: string;
+  authors: { author: Author; last: string }[];
+  before: string | null;
+}
+
+/** `at`: seconds. `cpu`: CPUs that were busy on average. `memory`: bytes. */
+export interface ResourceSample {
+  at: number;
+  cpu: number;
+  memory: number;
+  processes: number;
+}
+
+/** What a workspace uses. What the workspace itself says is null where it does not answer. */
+export interface Resources {
+  now: ResourceSample | null;
+  history: ResourceSample[];
+  cpus: number;
+  memory_limit: number;
+  processes_limit: number;
+  processes: { pid: number; parent: number; command: string; cpu: number; memory: number; age: number; threads: number }[] | null;
+  disk_free: number | null;
+  disk_total: number | null;
+}
+
+/** `last`: when something of each kind was last done. `holds`: what is at work. */
+export interface Activity {
+  idle_minutes: number;
+  last: Record<string, string>;
+  holds: { kind: string; what: string }[];
+  stops_at: string | null;
+  warning: boolean;
+}
+
 /** `email` '': an address that reaches nobody, as `signed` shows. */
 export interface GitProfile {
   email: string;

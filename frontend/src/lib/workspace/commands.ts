@@ -190,6 +190,7 @@ export function commandsOf(page: Page): Command[] {
       enabled: () => open.writable && editor(),
     },
     { id: 'together.chat', group: 'Together', title: 'Chat', run: () => ((open.talk = 'chat'), page.toggle('together')), enabled: () => !layout.shows('together') },
+    { id: 'together.news', group: 'Together', title: 'Catch up: what others have changed', run: () => ((open.talk = 'news'), layout.show('together')) },
     { id: 'together.stop', group: 'Together', title: 'Stop following', run: () => open.following.stop(), enabled: () => open.following.person !== null },
 
     { id: 'workspace.share', group: 'Workspace', title: 'Share', run: () => page.dialog('share') },

@@ -3,7 +3,7 @@ import { remember, remembered } from '../shell/stored';
 
 /** What the side bar shows, and what the panel below the editor shows. */
 export const SIDE_VIEWS = ['files', 'search', 'git', 'together'] as const;
-export const PANEL_VIEWS = ['terminals', 'tasks', 'problems', 'ports'] as const;
+export const PANEL_VIEWS = ['terminals', 'tasks', 'problems', 'ports', 'resources'] as const;
 export type SideView = (typeof SIDE_VIEWS)[number];
 export type PanelView = (typeof PANEL_VIEWS)[number];
 export type View = SideView | PanelView;

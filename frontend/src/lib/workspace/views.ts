@@ -18,6 +18,7 @@ export const VIEWS: readonly ViewInfo[] = [
   { view: 'tasks', title: 'Tasks', icon: 'play', keys: 'Alt+T' },
   { view: 'problems', title: 'Problems', icon: 'error', keys: 'Alt+M' },
   { view: 'ports', title: 'Ports', icon: 'link', keys: 'Alt+P' },
+  { view: 'resources', title: 'Resources', icon: 'pulse', keys: 'Alt+R' },
 ];
 
 export function infoOf(view: View): ViewInfo {

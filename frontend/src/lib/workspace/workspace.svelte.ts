@@ -5,12 +5,14 @@ import { FileIndex } from '../files/index.svelte';
 import { FileTree } from '../files/tree.svelte';
 import { Uploads } from '../files/uploads.svelte';
 import { Repository } from '../git/repository.svelte';
+import { CatchUp } from '../together/catch-up.svelte';
 import { Chat } from '../together/chat.svelte';
 import { Comments, rangeOf, type Thread } from '../together/comments.svelte';
 import { Following } from '../together/following.svelte';
 import { live, type PageEvent } from '../live/events.svelte';
 import { Languages } from '../languages/languages.svelte';
 import {
+  type ChangedFile,
   CloseCode,
   type JoinRequest,
   type Person,
@@ -19,6 +21,7 @@ import {
   type Workspace,
 } from '../protocol';
 import { Ports } from '../ports/ports.svelte';
+import { Resources } from '../resources/resources.svelte';
 import { Search } from '../search/search.svelte';
 import { Services } from '../services/services.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
@@ -45,8 +48,9 @@ export class OpenWorkspace {
   readonly chat: Chat;
   readonly comments: Comments;
   readonly following: Following;
+  readonly news: CatchUp;
   /** What shows of what people say. */
-  talk = $state<'chat' | 'comments'>('chat');
+  talk = $state<'chat' | 'comments' | 'news'>('chat');
   /** Shows what people say; set by the page. */
   revealTalk: () => void = () => undefined;
   readonly git: Repository;
@@ -56,6 +60,7 @@ export class OpenWorkspace {
   readonly terminals: Terminals;
   readonly tasks: Tasks;
   readonly ports: Ports;
+  readonly resources: Resources;
   readonly services: Services;
   readonly languages: Languages;
   /** When it stops because nobody uses it, once that is near. */
@@ -78,10 +83,12 @@ export class OpenWorkspace {
     this.terminals = new Terminals(id);
     this.tasks = new Tasks(id);
     this.ports = new Ports(id);
+    this.resources = new Resources(id);
     this.services = new Services(id);
     this.languages = new Languages(id, this.documents);
     this.chat = new Chat(id);
     this.comments = new Comments(id);
+    this.news = new CatchUp(id);
     this.following = new Following(this.documents);
     this.documents.onTouch = () => this.following.stop();
     this.documents.onOthers = (document) => document === this.documents.active && this.following.look();
@@ -96,6 +103,13 @@ export class OpenWorkspace {
   open(): () => void {
     const forget = live.listen((event) => this.#take(event));
     const unwatch = live.watch(this.id);
+    const leave = this.news.watch((said) => {
+      const run = (): void => {
+        this.talk = 'news';
+        this.revealTalk();
+      };
+      toasts.info(`While you were away: ${said}`, { label: 'Catch up', run });
+    });
     const online = (): void => this.documents.reconnect();
     window.addEventListener('online', online);
     void this.load();
@@ -106,6 +120,7 @@ export class OpenWorkspace {
       window.removeEventListener('online', online);
       forget();
       unwatch();
+      leave();
       this.tree.close();
       this.search.cancel();
       this.languages.close();
@@ -236,6 +251,15 @@ export class OpenWorkspace {
     const line = range && doc ? doc.lineAt(Math.min(range.from, doc.length)).number : place.line;
     if (document.editor) document.editor.goTo(line);
     else void this.languages.goTo(place.path, { start: { line: line - 1, character: 0 }, end: { line: line - 1, character: 0 } });
+  }
+
+  /** Opens a file compared with what it was before others changed it; one without a past, as it is. */
+  showChanges({ path, before, authors }: ChangedFile): void {
+    const document = this.documents.open(path, true);
+    if (before === null) return;
+    document.toggleHistory(true);
+    const summary = { version: before, time: authors[0]?.last ?? '', authors: [], inserted: 0, deleted: 0 };
+    void document.history?.choose(summary);
   }
 
   /** Tells the editors that show what was committed of their files. */
