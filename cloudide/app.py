@@ -39,6 +39,7 @@ from cloudide.identity.outside.providers import Providers
 from cloudide.identity.permissions import Person
 from cloudide.identity.sealing import Sealing
 from cloudide.identity.teams import Teams
+from cloudide.images.devcontainer.setups import Setups
 from cloudide.images.images import Images
 from cloudide.images.service_images import ServiceImages
 from cloudide.images.stock import StockImages
@@ -157,6 +158,9 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         store, pools, runtime, agents, images, beside, containers, feed, settings
     )
 
+    setups = Setups(database, agents, images, settings.setup_timeout)
+    supervisor.means.on_running = setups.started
+
     addresses = Addresses(
         networks(settings.webhook_networks), loopback=settings.insecure_webhook_loopback
     )
@@ -190,6 +194,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         supervisor.running,
         lambda workspace: [
             *(Hold("task", name) for name in tasks.running(workspace)),
+            *(Hold("task", name) for name in setups.running(workspace)),
             *at_work(terminals.list(workspace)),
         ],
         lambda workspace: supervisor.want(workspace, Desired.STOPPED, stopped_by="idle"),
@@ -229,6 +234,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         visibilities.forget(workspace)
         languages.forget(workspace)
         git.forget(workspace)
+        setups.forget(workspace)
         await images.forget_workspace(workspace)
         await rooms.forget(workspace)
 
@@ -237,13 +243,16 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         return Person(view["owner"], view["owner_name"], "") if view["owner"] else None
 
     supervisor.means.after_delete = forget
-    supervisor.means.about_image = maintenance.about
+    supervisor.means.about_image = lambda workspace: {
+        **maintenance.about(workspace),
+        **setups.about(workspace.id),
+    }
 
     def tell_image(workspace: str) -> None:
         if supervisor.exists(workspace):
             feed.publish("workspace", workspace, supervisor.view(workspace))
 
-    images.on_change = tell_image
+    images.on_change = setups.on_change = tell_image
     terminals.on_change = lambda workspace: feed.publish(
         "terminals", workspace, {"terminals": terminals.list(workspace)}
     )
@@ -304,6 +313,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await stack.enter_async_context(git)
         await stack.enter_async_context(images)
         await stack.enter_async_context(beside)
+        await stack.enter_async_context(setups)
         await stack.enter_async_context(prebuilds)
         await stack.enter_async_context(supervisor)
         await stack.enter_async_context(maintenance)
@@ -332,6 +342,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
             meter=meter,
             runtime=runtime,
             images=images,
+            setups=setups,
             agents=agents,
             rooms=rooms,
             history=history,

@@ -167,6 +167,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     pool_limit: int = _option(20, "workspaces", "ready workspaces of all pools together")
     pools_per_team: int = _option(4, "workspaces", "ready workspaces of the pools of one team")
+    setup_timeout: float = _option(
+        3600.0, "seconds", "time that a lifecycle command of a development container may take"
+    )
     prebuild_timeout: float = _option(
         3600.0, "seconds", "time that the command of a prebuild may take"
     )

@@ -26,7 +26,7 @@ from cloudide.images.contexts import ContextLimits, Contexts
 from cloudide.images.definitions import Definition, Definitions, Updates
 from cloudide.images.devcontainer import policy
 from cloudide.images.devcontainer.development import remembered
-from cloudide.images.devcontainer.plan import Plan
+from cloudide.images.devcontainer.plan import Plan, Port
 from cloudide.images.logs import BuildLogs
 from cloudide.images.looks import Looks
 from cloudide.images.make import Making, is_there
@@ -229,16 +229,18 @@ class Images:
         Raises:
             Denied: it was built with more than is allowed now.
         """
-        drawn = await self.plan(workspace)
+        found = await self.planned(workspace)
         name, _ = _parts(id)
-        if drawn is None or name not in self._known:
+        if found is None or name not in self._known:
             return Grants()
+        _, drawn = found
         rules = policy.rules(self._settings.devcontainer_allow)
         policy.judge(policy.asks_of(drawn.grants), rules, self._known[name].team_name)
         return drawn.grants
 
-    async def plan(self, workspace: str) -> Plan | None:
-        """What the development container says that a workspace is made of; None: it is of none."""
+    async def planned(self, workspace: str) -> tuple[str, Plan] | None:
+        """The version that a workspace is made of, and what its development container says; None:
+        it is of none."""
         binding = self._bindings.get(workspace)
         if binding is None:
             return None
@@ -248,7 +250,17 @@ class Images:
             self._plans[key] = remembered(version.made_from)
             while len(self._plans) > PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)))
-        return self._plans[key]
+        return self._planned(key)
+
+    def ports(self, workspace: str) -> list[Port]:
+        """The ports that the development container of a workspace announces."""
+        binding = self._bindings.get(workspace)
+        found = self._planned((binding.image, binding.version)) if binding else None
+        return found[1].ports if found else []
+
+    def _planned(self, key: tuple[str, int]) -> tuple[str, Plan] | None:
+        drawn = self._plans.get(key)
+        return (f"{key[0]}@{key[1]}", drawn) if drawn else None
 
     async def ensure_agent_volume(self, report: Report = _unheard) -> str:
         return await self.stock.ensure_agent_volume(report)

@@ -584,3 +584,11 @@ comment_replies = Table(
     Column("text", Text, nullable=False),
     Column("at", Float, nullable=False),
 )
+
+# How far the lifecycle commands of a development container have come in a workspace: JSON.
+workspace_setups = Table(
+    "workspace_setups",
+    metadata,
+    Column("workspace", ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True),
+    Column("setup", Text, nullable=False),
+)

@@ -108,6 +108,8 @@ class _Page:
         self._watcher.workspaces.add(workspace)
         if workspace not in self._attendants:
             self._attendants[workspace] = self._services.attendance.enter(grant)
+            if grant.allows(Action.EXECUTE):
+                self._services.setups.attached(workspace)
         self._send_state(grant)
         if grant.allows(Action.SHARE):
             waiting = await people.requests_message(self._services, workspace)

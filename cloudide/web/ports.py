@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +25,14 @@ from cloudide.web.services import Services, services
 SIGN_IN_PATH = "/.cloudide/sign-in"  # on a preview's host, as are the others
 LINK_PATH = "/.cloudide/link"
 WAIT_PATH = "/.cloudide/wait"
+# What `onAutoForward` comes to here.
+ON_OPEN: dict[str, Literal["preview", "ignore"]] = {
+    "openBrowser": "preview",
+    "openBrowserOnce": "preview",
+    "openPreview": "preview",
+    "silent": "ignore",
+    "ignore": "ignore",
+}
 PATH_LIMIT = 4096  # characters of where to go after signing in
 
 
@@ -73,7 +81,7 @@ def list_ports(provided: Services, workspace: str) -> list[PortView]:
     return [
         _view(provided, Target(number, workspace), shared.get(number, Sharing()))
         for number in sorted(
-            shared.keys() | listening.keys() | provided.beside.ports(workspace).keys()
+            shared.keys() | listening.keys() | _declared(provided, workspace).keys()
         )
     ]
 
@@ -83,7 +91,7 @@ def _view(provided: Services, target: Target, sharing: Sharing, link: str = "") 
     port = opened.get(target.port)
     sites = provided.sites
     public = sharing.visibility is Visibility.PUBLIC
-    declared = provided.beside.ports(target.workspace).get(target.port, PortTable())
+    declared = _declared(provided, target.workspace).get(target.port, PortTable())
     return PortView(
         port=target.port,
         open=port is not None,
@@ -96,6 +104,15 @@ def _view(provided: Services, target: Target, sharing: Sharing, link: str = "") 
         label=declared.label,
         on_open=declared.on_open,
     )
+
+
+def _declared(provided: Services, workspace: str) -> dict[int, PortTable]:
+    """What the project says of ports: in `cloudide.toml`, or else in `devcontainer.json`."""
+    announced = {
+        port.port: PortTable(label=port.label, on_open=ON_OPEN.get(port.on_forward, "notify"))
+        for port in provided.images.ports(workspace)
+    }
+    return {**announced, **provided.beside.ports(workspace)}
 
 
 async def show_declared(provided: Services, workspace: str) -> None:

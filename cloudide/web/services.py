@@ -24,6 +24,7 @@ from cloudide.identity.membership import Membership
 from cloudide.identity.outside.identities import Identities
 from cloudide.identity.outside.providers import Providers
 from cloudide.identity.teams import Teams
+from cloudide.images.devcontainer.setups import Setups
 from cloudide.images.images import Images
 from cloudide.languages.languages import Languages
 from cloudide.ports.openings import Openings
@@ -74,6 +75,7 @@ class Services:
     meter: Meter
     runtime: Runtime
     images: Images
+    setups: Setups
     agents: Agents
     rooms: Rooms
     history: History

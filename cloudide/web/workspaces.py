@@ -61,6 +61,15 @@ class ImageUpdate(msgspec.Struct):
     forced_at: datetime | None = None
 
 
+class SetupState(msgspec.Struct):
+    """Of the commands of its development container. `ready`: those that are to be waited for are
+    done. `hook`: what runs now, or failed."""
+
+    state: Literal["running", "done", "failed"]
+    ready: bool
+    hook: str
+
+
 class WorkspaceView(msgspec.Struct):
     id: str
     name: str
@@ -76,6 +85,7 @@ class WorkspaceView(msgspec.Struct):
     created_at: datetime
     image_version: int | None = None  # of the image, where a team or the site defines it
     update: ImageUpdate | None = None  # there is a newer version
+    setup: SetupState | None = None
     error: str | None = None
     stopped_by: str | None = None  # "idle": nobody used it
 

@@ -99,6 +99,7 @@ class Means:
     seed: Callable[[Workspace], Awaitable[bool]] = _unseeded
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
     image_of_prebuild: Callable[[str, str, str], Awaitable[str]] = _none
+    on_running: Callable[[str, str], None] = lambda workspace, container: None
     choose_image: Callable[[Workspace, str], Awaitable[str]] = _as_it_is
     on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
@@ -202,6 +203,7 @@ class Care:
                     self._first = False
                     self._means.after_first_start(self.workspace)
                 self._means.services.started(self.id, self._container)
+                self._means.on_running(self.id, self._container)
             elif state is State.STOPPED:
                 self._means.services.stopping(self.id)
             self._show(state, error)

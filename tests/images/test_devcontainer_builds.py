@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +187,93 @@ async def test_a_mistake_is_told_with_its_place(api: Api) -> None:
     content = packed({FILE: '{\n  "image": "cloudide/base",\n  "forwardPorts": "3000"\n}'})
     await api.put(f"/api/v1/images/{image}/context", content=content)
     assert f"{FILE}:3:19: forwardPorts" in await failed(api, image)
+
+
+async def test_lifecycle_commands(site: Server, api: Api) -> None:
+    """In order, once or at each start; what fails stops the rest until it is run again."""
+
+    def said(word: str) -> str:
+        return f"echo {word} >> order"
+
+    image = await define(
+        api,
+        {
+            "image": "cloudide/base",
+            "onCreateCommand": said("created") + "; mkfifo pipe",
+            "updateContentCommand": ["sh", "-c", said("updated"), "it's one word"],
+            "postCreateCommand": {
+                "one": "pwd; test -e good && echo post >> order",
+                # Only side by side do these two end.
+                "two": "echo hello > pipe",
+                "three": "cat pipe",
+            },
+            "postStartCommand": said("started"),
+            "postAttachCommand": said("attached"),
+            "waitFor": "onCreateCommand",
+            "workspaceFolder": "/workspaces/life",
+            "portsAttributes": {"3000": {"label": "Web", "onAutoForward": "openPreview"}},
+        },
+    )
+    assert (await ended(api, (await begin(api, image))["id"]))["state"] == "succeeded"
+    view = await api.post(f"/api/v1/images/{image}/versions/1/promote", json={})
+    workspace = await api.create("alive", image=view["reference"])
+    path = f"/api/v1/workspaces/{workspace}"
+
+    async def until(state: str) -> dict[str, Any]:
+        async with aclosing(api.events(workspace)) as events:
+            async for event, data in events:
+                setup = (data.get("workspace") or {}).get("setup") if event == "state" else None
+                if setup and setup["state"] == state:
+                    return setup
+        raise AssertionError
+
+    async with asyncio.timeout(60):
+        assert await until("failed") == {
+            "state": "failed",
+            "ready": True,
+            "hook": "postCreateCommand",
+        }
+        runs = (await api.get(f"{path}/setup"))["runs"]
+        assert [(run["hook"], run["name"], run["state"]) for run in runs] == [
+            ("onCreateCommand", "", "done"),
+            ("updateContentCommand", "", "done"),
+            ("postCreateCommand", "one", "failed"),
+            ("postCreateCommand", "two", "done"),
+            ("postCreateCommand", "three", "done"),
+            ("postStartCommand", "", "skipped"),
+            ("postAttachCommand", "", "skipped"),
+        ]
+        assert (runs[2]["exit"], runs[2]["output"]) == (1, "/workspaces/life\n")
+        assert runs[4]["output"] == "hello\n"
+        ports = (await api.get(f"{path}/ports"))["ports"]
+        assert [(each["port"], each["label"], each["on_open"]) for each in ports] == [
+            (3000, "Web", "preview")
+        ]
+
+        await api.write(workspace, "good", "")
+        await api.post(f"{path}/setup", json={})
+        await until("done")
+        assert (await api.read(workspace, "order")).split() == [
+            *(b"created", b"updated", b"post", b"started")
+        ]
+        assert (await api.request("POST", f"{path}/setup", json={})).status_code == 409
+        # A server that is started anew runs nothing again.
+        await site.kill()
+        await site.start()
+        await api.until(workspace, "running")
+        assert await until("done")
+        async with api.socket("/api/v1/events") as socket:
+            await socket.send(json.dumps({"type": "watch", "workspace": workspace}))
+            async for message in socket:
+                about = json.loads(message).get("workspace")
+                setup = about.get("setup") if isinstance(about, dict) else None
+                if setup and setup["hook"] == "postAttachCommand":
+                    break
+        await until("done")
+        assert (await api.read(workspace, "order")).split()[4:] == [b"attached"]
+        await api.post(f"{path}/restart")
+        await api.until(workspace, "creating")
+        await api.until(workspace, "running")
+        await until("done")
+        assert (await api.read(workspace, "order")).split()[5:] == [b"started"]
+    await api.remove(workspace)

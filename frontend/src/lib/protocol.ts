@@ -391,6 +391,27 @@ export interface Workspace {
   /** There is a newer version; `at_start`: it is taken at the next start; `forced_at`: the workspace
    *  restarts with it then. */
   update?: { version: number; at_start: boolean; forced_at?: string | null } | null;
+  /** Of the commands of its development container. */
+  setup?: SetupState | null;
+}
+
+/** `ready`: what is to be waited for is done. `hook`: what runs now, or failed. */
+export interface SetupState {
+  state: 'running' | 'done' | 'failed';
+  ready: boolean;
+  hook: string;
+}
+
+/** One command that sets a workspace up, or a part of one, with the end of what it printed. */
+export interface SetupRun {
+  hook: string;
+  number: number;
+  name: string;
+  command: string | string[];
+  state: 'waiting' | 'running' | 'done' | 'failed' | 'interrupted' | 'skipped';
+  exit: number | null;
+  seconds: number | null;
+  output: string;
 }
 
 export interface WorkspaceChange {

@@ -195,6 +195,7 @@ export function commandsOf(page: Page): Command[] {
 
     { id: 'workspace.share', group: 'Workspace', title: 'Share', run: () => page.dialog('share') },
     { id: 'workspace.secrets', group: 'Workspace', title: 'Secrets', run: () => page.dialog('secrets'), enabled: owner },
+    { id: 'workspace.setup', group: 'Workspace', title: 'Show how it was set up', run: () => (open.setupShown = true), enabled: () => open.running && open.workspace?.setup != null },
     { id: 'workspace.start', group: 'Workspace', title: 'Start', run: () => void open.act('start'), enabled: () => open.writable && !open.running },
     { id: 'workspace.stop', group: 'Workspace', title: 'Stop', run: () => void open.act('stop'), enabled: writable },
     { id: 'workspace.restart', group: 'Workspace', title: 'Restart', run: () => void open.act('restart'), enabled: writable },

@@ -65,6 +65,8 @@ export class OpenWorkspace {
   readonly languages: Languages;
   /** When it stops because nobody uses it, once that is near. */
   stopsAt = $state<string | null>(null);
+  /** Somebody wants to see how it was set up. */
+  setupShown = $state(false);
   readonly progress = new Progress();
   /** What each editor was told of: a commit and a path. */
   readonly #committed = new WeakMap<Editor, string>();
