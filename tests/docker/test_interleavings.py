@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -13,9 +14,8 @@ from peer import Peer
 from server import ADMIN_TOKEN, Server, serving
 from websockets.exceptions import WebSocketException
 
-INTERLEAVINGS = 50
+FILES = 5  # interleavings that one kill ends at once, each at another moment of its own
 ROUNDS = 6  # steps of each writer in one interleaving
-PATH = "src/notes.txt"
 HEADERS = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
 
@@ -27,17 +27,21 @@ async def own_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 class Story:
-    """One interleaving: who does what when is decided by the seed."""
+    """What happens to one file while its server is killed: two who type, and `sed -i`. Who does
+    what when is decided by the seed."""
 
-    def __init__(self, server: Server, workspace: str, peers: list[Peer], seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - a replayable order, not a secret
+    def __init__(self, server: Server, workspace: str, path: str, peers: list[Peer]) -> None:
         self.server = server
         self.workspace = workspace
+        self.path = path
         self.peers = peers
+        self.expected = {"first", "last"}
+
+    def begin(self, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - a replayable order, not a secret
         self.seed = seed
         self.typed: list[str] = []
         self.by_disk: list[str] = []
-        self.terminals = f"/api/v1/workspaces/{workspace}/terminals"
 
     async def pause(self) -> None:
         """Let a little time pass, so that steps fall into different moments of a write-back."""
@@ -58,18 +62,13 @@ class Story:
             await self.pause()
             token = f"disk-{self.seed}-{step}"
             expression = self.random.choice((f"1i {token}", f"$a {token}"))
-            command = ["sed", "-i", expression, f"/workspace/{PATH}"]
+            command = ["sed", "-i", expression, f"/workspace/{self.path}"]
             try:
                 exit, _ = await self.server.api.run(self.workspace, *command)
             except (httpx.TransportError, WebSocketException, OSError, AssertionError):
                 return  # the server was killed meanwhile; whether it ran is not known
             assert exit == {"code": 0}
             self.by_disk.append(token)
-
-    async def kill(self) -> None:
-        await asyncio.sleep(self.random.uniform(0, 0.5))
-        await self.server.kill()
-        await self.server.start()
 
     async def stay_connected(self, peer: Peer) -> None:
         """Come back whenever the connection ends, as a browser does."""
@@ -83,24 +82,13 @@ class Story:
                     await asyncio.sleep(0.02)
 
     async def run(self) -> None:
-        keepers = [asyncio.create_task(self.stay_connected(peer)) for peer in self.peers]
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name, peer in zip("ab", self.peers, strict=True):
-                    group.create_task(self.type(peer, name))
-                group.create_task(self.sed())
-                group.create_task(self.kill())
-            await self.settle()
-        finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            for name, peer in zip("ab", self.peers, strict=True):
+                group.create_task(self.type(peer, name))
+            group.create_task(self.sed())
 
     async def settle(self) -> None:
-        """Wait until nothing moves any more: commands ended, edits saved, disk written."""
-        await self.server.api.until(self.workspace, "running")
-        for terminal in (await self.server.api.get(self.terminals))["terminals"]:
-            await self.server.api.delete(f"{self.terminals}/{terminal['id']}")
+        """Wait until nothing moves any more: edits saved, disk written."""
         for peer in self.peers:
             await peer.until(lambda peer=peer: peer.close_code is None and peer.hello)
             await peer.saved()
@@ -115,38 +103,72 @@ class Story:
             and all(peer.disk.get("state") == "clean" for peer in self.peers)
         )
 
+    def check(self, on_disk: str) -> None:
+        """Everything that was written is there once, for everybody and on the disk."""
+        self.expected.update(self.typed, self.by_disk)
+        text = str(self.peers[0])
+        # A token that sed was to write when the server died may be there, but never twice.
+        lines = [line for line in text.split("\n") if line]
+        assert len(lines) == len(set(lines)), f"seed {self.seed}: something is doubled"
+        lost = self.expected - set(lines)
+        assert not lost, f"seed {self.seed}: lost {lost}"
+        assert on_disk == text, f"seed {self.seed}"
 
-async def on_disk(server: Server, workspace: str) -> str:
-    """The file's bytes as a program in the workspace sees them: a copy that no room knows."""
-    await server.api.run(workspace, "cp", f"/workspace/{PATH}", "/workspace/copy.txt")
-    return (await server.api.read(workspace, "copy.txt")).decode()
+    def __str__(self) -> str:
+        seen = [(str(peer), peer.disk, peer.close_code) for peer in self.peers]
+        return f"interleaving {self.seed}: {self.by_disk} {seen}"
+
+
+async def killed(server: Server, after: float) -> None:
+    await asyncio.sleep(after)
+    await server.kill()
+    await server.start()
+
+
+async def ended(server: Server, workspace: str) -> None:
+    """Wait until no command writes any more."""
+    await server.api.until(workspace, "running")
+    terminals = f"/api/v1/workspaces/{workspace}/terminals"
+    for terminal in (await server.api.get(terminals))["terminals"]:
+        await server.api.delete(f"{terminals}/{terminal['id']}")
 
 
 @pytest.mark.timeout(900)
-async def test_fifty_random_interleavings(own_server: Server) -> None:
+async def test_fifty_random_interleavings(
+    own_server: Server, soak: Callable[[int, int], int]
+) -> None:
     server = own_server
     workspace = await server.api.create("interleavings")
-    await server.api.write(workspace, PATH, "first\nlast\n")
-    url = f"{server.url}/api/v1/workspaces/{workspace}/collab/{PATH}"
-    expected: set[str] = {"first", "last"}
-    async with (
-        Peer(url, additional_headers=HEADERS) as one,
-        Peer(url, additional_headers=HEADERS) as other,
-    ):
-        for peer in (one, other):
-            await peer.until(lambda peer=peer: "last" in str(peer))
-        for seed in range(INTERLEAVINGS):
-            story = Story(server, workspace, [one, other], seed)
+    api = f"{server.url}/api/v1/workspaces/{workspace}/collab"
+    async with AsyncExitStack() as stack:
+        stories: list[Story] = []
+        for number in range(FILES):
+            path = f"src/notes-{number}.txt"
+            await server.api.write(workspace, path, "first\nlast\n")
+            pair = [Peer(f"{api}/{path}", additional_headers=HEADERS) for _ in range(2)]
+            stories.append(Story(server, workspace, path, pair))
+            for peer in pair:
+                await stack.enter_async_context(peer)
+                await peer.until(lambda peer=peer: "last" in str(peer))
+                keeper = asyncio.create_task(stories[-1].stay_connected(peer))
+                stack.callback(keeper.cancel)
+        for kill in range(soak(50, 10)):
+            for number, story in enumerate(stories):
+                story.begin(kill * FILES + number)
+            after = random.Random(kill).uniform(0, 0.5)  # noqa: S311 - replayable, too
             try:
-                await story.run()
+                async with asyncio.TaskGroup() as group:
+                    for story in stories:
+                        group.create_task(story.run())
+                    group.create_task(killed(server, after))
+                await ended(server, workspace)
+                for story in stories:
+                    await story.settle()
             except BaseException as error:
-                seen = [(str(peer), peer.disk, peer.close_code) for peer in (one, other)]
-                error.add_note(f"interleaving {seed}: {story.by_disk} {seen}; see {server.log}")
+                error.add_note("\n".join([*map(str, stories), f"see {server.log}"]))
                 raise
-            expected.update(story.typed, story.by_disk)
-            text = str(one)
-            # A token that sed was to write when the server died may be there, but never twice.
-            lines = [line for line in text.split("\n") if line]
-            assert len(lines) == len(set(lines)), f"seed {seed}: something is doubled"
-            assert expected <= set(lines), f"seed {seed}: lost {expected - set(lines)}"
-            assert await on_disk(server, workspace) == text, f"seed {seed}"
+            # The bytes as a program sees them: copies that no room knows.
+            await server.api.run(workspace, "cp", "-rT", "/workspace/src", "/workspace/copy")
+            for story in stories:
+                copy = story.path.replace("src", "copy")
+                story.check((await server.api.read(workspace, copy)).decode())
