@@ -206,6 +206,9 @@ class Api:
         if self.http.cookies:
             headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.http.cookies.items())
         url = str(self.http.base_url).rstrip("/").replace("http", "ws", 1) + path
+        # Above a number of messages that nobody has read yet, this library does not hear the
+        # answer to its close either, and waits ten seconds for it.
+        options.setdefault("max_queue", None)
         return connect(url, additional_headers=headers, compression=None, **options)
 
 
