@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from git_host import IDENTITY, GitHost, git, git_host
+from git_host import IDENTITY, UNASKED, GitHost, git, git_host
 from linked import Linked, linked
 
 from cloudide.errors import CloudIDEError, Denied, Unavailable
@@ -102,7 +102,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 async def commit(site: Site, text: str) -> str:
     (site.linked.root / "README").write_text(text)
-    await site.git(*IDENTITY, "commit", "--quiet", "--all", "--message", text)
+    await site.git(*IDENTITY, *UNASKED, "commit", "--quiet", "--all", "--message", text)
     return await site.git("rev-parse", "HEAD")
 
 
@@ -169,7 +169,7 @@ async def test_an_errand_is_for_one_service_and_one_repository_and_ends(site: Si
     with pytest.raises(GitFailed):
         await site.git("ls-remote", endpoint)
     await site.git("init", "--quiet")
-    await site.git(*IDENTITY, "commit", "--quiet", "--allow-empty", "--message", "one")
+    await site.git(*IDENTITY, *UNASKED, "commit", "--quiet", "--allow-empty", "--message", "one")
     push = ("push", url, "HEAD:refs/heads/x")
     await site.refused(Denied, "Only git-upload-pack", url, *push)
     assert {path for _, _, path in site.host.asked} == {

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from git_host import IDENTITY
+from git_host import IDENTITY, UNASKED
 from linked import linked
 
 from cloudide.errors import InvalidInput, NotFound, Unavailable
@@ -37,7 +37,7 @@ async def test_a_repository_in_a_folder(tmp_path: Path) -> None:
         await stage(agent, "project", ["*", "a", "b c"], staged=True)
         found = await status(agent, "project")
         assert (found.top, found.branch, found.commit) == ("project", "main", "")
-        await git(*IDENTITY, "commit", "--quiet", "--message", "first")
+        await git(*IDENTITY, *UNASKED, "commit", "--quiet", "--message", "first")
 
         (top / "a").write_text("two\n")
         (top / "b c").unlink()
