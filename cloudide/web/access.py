@@ -61,7 +61,7 @@ def content_security_policy(settings: Settings, nonce: str = "") -> str:
         f"default-src 'self'; script-src {inline}; style-src {inline}; img-src 'self' data: blob:; "
         f"connect-src 'self' {websocket}; object-src 'none'; base-uri 'none'; "
         "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
-        "trusted-types svelte-trusted-html dompurify default"
+        "trusted-types svelte-trusted-html dompurify default service-worker"
     )
 
 

@@ -119,7 +119,7 @@ class Person:
     async def until_text(self, path: str, part: str) -> None:
         """Wait until the open file holds `part`."""
         await self.page.wait_for_function(
-            "([path, part]) => (window.cloudide.text(path) ?? '').includes(part)",
+            "([path, part]) => (window.cloudide?.text(path) ?? '').includes(part)",
             arg=[path, part],
             timeout=60_000,
         )

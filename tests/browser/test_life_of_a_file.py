@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -266,3 +267,57 @@ async def test_a_file_of_another_encoding_is_converted(pair: Pair) -> None:
     await ada.until_text(path, "bientôt!")
     await bo.until_saved()
     assert await pair.on_disk(path) == WESTERN.replace("bientôt", "bientôt!").replace("\n", "\r\n")
+
+
+KEPT = """async () => {
+    await navigator.serviceWorker.ready;
+    const [name] = (await caches.keys()).filter((each) => each.startsWith('cloudide-build-'));
+    const cache = name && (await caches.open(name));
+    if (!cache || !(await cache.match('/w/'))) return false;
+    const loaded = performance.getEntriesByType('resource').map((each) => each.name);
+    const assets = loaded.filter((each) => each.includes('/assets/'));
+    return (await Promise.all(assets.map((each) => cache.match(each)))).every(Boolean);
+}"""
+NEVER = """async () => {
+    const kept = await Promise.all((await caches.keys()).map(async (name) =>
+        (await (await caches.open(name)).keys()).map((request) => new URL(request.url).pathname)));
+    return kept.flat().filter((path) => path !== '/w/' && !path.startsWith('/assets/'));
+}"""
+
+
+@pytest.mark.timeout(180)
+async def test_a_page_that_is_loaded_without_a_server_goes_on(pair: Pair) -> None:
+    """It shows what this browser kept, takes what is typed, and brings it when the server is back;
+    what is kept for that is nobody's."""
+    ada, bo, server = pair.ada, pair.bo, pair.server
+    for person in (ada, bo):
+        await person.open(FILE)
+    await pair.write(ada, "ada writes", "before = 1")
+    await ada.page.wait_for_function(KEPT)
+    assert await ada.page.evaluate(NEVER) == []
+    await server.kill()
+    try:
+        for number in (1, 2):  # the second time with what was typed the first time
+            await ada.page.reload()
+            await ada.until_text(FILE, "before = 1")
+            await ada.click_line("ada writes")
+            await ada.page.keyboard.press("End")
+            await ada.page.keyboard.type(f"\noffline = {number}")
+            await ada.until_text(FILE, f"offline = {number}")
+            await expect(ada.page.get_by_text("Offline").first).to_be_visible()
+        assert "offline = 1" in await ada.text(FILE)
+        if folder := os.environ.get("CLOUDIDE_TEST_PICTURES"):
+            await ada.page.screenshot(path=f"{folder}/offline.png")
+    finally:
+        await server.start()
+    await ada.until_saved()
+    for number in (1, 2):
+        await bo.until_text(FILE, f"offline = {number}")
+    assert (await ada.text(FILE)).count("offline = 1") == 1
+    # Once signed out, nothing of the person is shown without a server.
+    await ada.page.evaluate(
+        "() => fetch('/api/v1/session', { method: 'DELETE', credentials: 'same-origin' })"
+    )
+    await ada.page.reload()
+    await expect(ada.page.get_by_test_id("editor")).to_have_count(0)
+    assert await ada.page.evaluate("() => localStorage.getItem('cloudide.person')") is None

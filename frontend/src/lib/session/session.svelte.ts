@@ -1,5 +1,9 @@
 import type { Accepted, DeviceRequest, InvitePreview, Provider, TokenScope, User } from '../protocol';
+import { forgetAll, remember, remembered } from '../shell/stored';
 import { ApiError, messageOf, request } from './api';
+
+/** How long until the server is asked again who is signed in, in ms. */
+const AGAIN = 5000;
 
 /** Who is signed in here. */
 class Session {
@@ -13,8 +17,18 @@ class Session {
       this.#adopt((await request<{ user: User }>('GET', '/api/v1/session')).user);
     } catch (error) {
       const signedOut = error instanceof ApiError && (error.status === 401 || error.status === 403);
-      this.status = signedOut ? 'out' : 'unreachable';
-      this.error = messageOf(error);
+      const offline = error instanceof ApiError && error.status === 0;
+      if (signedOut) this.#forget();
+      // Without a connection a workspace shows what this browser has of it to whoever was signed in.
+      const last = offline && window.location.pathname.startsWith('/w/') ? remembered<User | null>('person', null) : null;
+      if (last) {
+        this.user = last;
+        this.status = 'in';
+        setTimeout(() => void this.load(), AGAIN);
+      } else {
+        this.status = signedOut ? 'out' : 'unreachable';
+        this.error = messageOf(error);
+      }
     }
   }
 
@@ -59,8 +73,14 @@ class Session {
 
   async signOut(): Promise<void> {
     await request('DELETE', '/api/v1/session');
-    this.user = null;
+    this.#forget();
     this.status = 'out';
+  }
+
+  /** What this browser remembers of the person; edits that never reached the server stay. */
+  #forget(): void {
+    this.user = null;
+    forgetAll('person', 'workspace.');
   }
 
   previewInvite(token: string): Promise<InvitePreview> {
@@ -86,7 +106,9 @@ class Session {
   }
 
   #adopt(user: User): void {
+    if (this.user && this.user.id !== user.id) forgetAll('workspace.');
     this.user = user;
+    remember('person', user);
     this.status = 'in';
     this.error = '';
   }

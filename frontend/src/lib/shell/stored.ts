@@ -16,3 +16,14 @@ export function remember(key: string, value: unknown): void {
     return;
   }
 }
+
+/** Forgets what was remembered under these keys, and under all that begin with them. */
+export function forgetAll(...starts: string[]): void {
+  try {
+    for (const key of Object.keys(window.localStorage)) {
+      if (starts.some((start) => key.startsWith(`cloudide.${start}`))) window.localStorage.removeItem(key);
+    }
+  } catch {
+    return;
+  }
+}

@@ -26,6 +26,7 @@ import { Search } from '../search/search.svelte';
 import { Services } from '../services/services.svelte';
 import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
 import { session } from '../session/session.svelte';
+import { remember, remembered } from '../shell/stored';
 import { toasts } from '../shell/toasts.svelte';
 import { Tasks } from '../tasks/tasks.svelte';
 import { Terminals } from '../terminal/terminals.svelte';
@@ -68,6 +69,8 @@ export class OpenWorkspace {
   /** Somebody wants to see how it was set up. */
   setupShown = $state(false);
   readonly progress = new Progress();
+  /** What is known of the workspace is what was remembered. */
+  #stale = false;
   /** What each editor was told of: a commit and a path. */
   readonly #committed = new WeakMap<Editor, string>();
   readonly running = $derived(this.workspace?.state === 'running');
@@ -137,8 +140,21 @@ export class OpenWorkspace {
     } catch (error) {
       const final = error instanceof ApiError && [403, 404].includes(error.status);
       if (final) this.refused = this.workspace ? GONE : messageOf(error);
-      else if (this.workspace === null) this.refused = messageOf(error);
+      else if (this.workspace === null && !this.#remembered(error)) this.refused = messageOf(error);
     }
+  }
+
+  /** Without a connection, the workspace as it was when this browser last saw it. */
+  #remembered(error: unknown): boolean {
+    const last = error instanceof ApiError && error.status === 0 ? remembered<Workspace | null>(this.#key, null) : null;
+    if (last === null) return false;
+    this.workspace = last;
+    this.#stale = true;
+    return true;
+  }
+
+  get #key(): string {
+    return `workspace.${session.user?.id ?? ''}.${this.id}`;
   }
 
   async act(action: WorkspaceAction): Promise<void> {
@@ -346,8 +362,11 @@ export class OpenWorkspace {
   }
 
   #adopt(workspace: Workspace): void {
-    const before = this.workspace;
+    const before = this.#stale ? null : this.workspace;
+    if (this.#stale) this.documents.reconnect();
+    this.#stale = false;
     this.workspace = workspace;
+    remember(this.#key, workspace);
     this.refused = '';
     if (workspace.state !== 'running') {
       this.stopsAt = null;
