@@ -28,6 +28,7 @@ NAMES = [
     "preview",
     "languages",
     "memory",
+    "browser",
     *COLLAB,
     "replay",
 ]
