@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from cloudide.agents.hub import Agents
+from cloudide.agents.link import Agent
 from cloudide.collab.attribution import Attribution
 from cloudide.collab.history import History
 from cloudide.collab.journal import Journal
@@ -73,6 +74,7 @@ from cloudide.web.routes import ENDPOINTS, routes
 from cloudide.web.services import Services
 from cloudide.workspaces.activity import Activity, Hold, at_work
 from cloudide.workspaces.containers import Containers
+from cloudide.workspaces.dependencies import PREPARE, Seeds
 from cloudide.workspaces.docker import DockerRuntime
 from cloudide.workspaces.engine import Engine
 from cloudide.workspaces.feed import Feed
@@ -146,12 +148,14 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         feed,
         settings,
     )
+    containers.seeds = seeds = Seeds(database)
     prebuilds = Prebuilds(
         PrebuildStore(database, sealing, settings.prebuilds_per_team, settings.pools_per_team),
         runtime,
         containers,
         images,
         agents,
+        seeds,
         settings,
     )
     supervisor = Supervisor(
@@ -210,7 +214,15 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     supervisor.means.choose_image = choose_image
     supervisor.means.image_of_prebuild = prebuilds.image_of
     supervisor.pools.fill = prebuilds.fill
-    prebuilds.on_change = supervisor.pools.recheck
+    prebuilds.on_change = seeds.on_change = supervisor.pools.recheck
+
+    async def prepare(agent: Agent, workspace: Workspace) -> None:
+        """npm's part of the dependency caches, which has to be the workspace's own."""
+        seed = seeds.of(workspace.team)
+        if seed is not None and seed.packages.npm:
+            await agent.execute(["sh", "-c", PREPARE], timeout=settings.clone_timeout)
+
+    supervisor.means.prepare = prepare
 
     async def update(workspace: str) -> None:
         """Restart a workspace with the newest version of its image, and say who it was."""
@@ -266,6 +278,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         await accounts.start()
         audit = await Audit.start(database, settings.data_dir)
         await visibilities.start()
+        await seeds.start()
         idempotency = Idempotency(database, sealing)
         await idempotency.start()
         git = Git(

@@ -173,6 +173,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prebuild_timeout: float = _option(
         3600.0, "seconds", "time that the command of a prebuild may take"
     )
+    pip_index: str = _option(
+        "", "URL", "where dependency caches get Python packages; empty: as pip does"
+    )
+    npm_registry: str = _option(
+        "", "URL", "where dependency caches get npm packages; empty: as npm does"
+    )
+    go_proxy: str = _option("", "URL", "where dependency caches get Go modules; empty: as Go does")
     prebuilds_per_team: int = _option(5, "prebuilds", "prebuilds one team may have")
     service_images: str = _option(
         "postgres:*, postgis/postgis:*, pgvector/pgvector:*, mysql:*, mariadb:*, redis:*, "

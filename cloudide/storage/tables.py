@@ -214,6 +214,17 @@ pool_slots = Table(
     Column("git_ref", String, nullable=False, default=""),
 )
 
+# What a team's workspaces (without a team: those of people) find of packages; `packages` is JSON.
+dependency_seeds = Table(
+    "dependency_seeds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("team", ForeignKey("teams.id", ondelete="CASCADE"), nullable=True),
+    Column("seed", String, nullable=False),
+    Column("packages", Text, nullable=False),
+    Column("made_at", Float, nullable=False),
+)
+
 # What a team says of its workspaces, as JSON.
 team_policies = Table(
     "team_policies",

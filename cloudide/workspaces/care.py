@@ -73,6 +73,10 @@ async def _none(_team: str, _url: str, _ref: str) -> str:
     return ""
 
 
+async def _unprepared(_agent: Agent, _workspace: Workspace) -> None:
+    return None
+
+
 async def _as_it_is(_: Workspace, image: str) -> str:
     return image
 
@@ -100,6 +104,7 @@ class Means:
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
     image_of_prebuild: Callable[[str, str, str], Awaitable[str]] = _none
     on_running: Callable[[str, str], None] = lambda workspace, container: None
+    prepare: Callable[[Agent, Workspace], Awaitable[None]] = _unprepared
     choose_image: Callable[[Workspace, str], Awaitable[str]] = _as_it_is
     on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
@@ -255,6 +260,7 @@ class Care:
                     workspace.generation,
                     workspace.made_from,
                     lambda progress: self._say(progress.message),
+                    workspace.team,
                 )
             case Step.START:
                 await self._means.containers.fence()
@@ -318,6 +324,7 @@ class Care:
                 await self._means.store.want(self.id, Desired.STOPPED, error=self.error)
                 await self.reload()
                 return
+        await self._means.prepare(self._means.agents.agent(self.id), workspace)
         image = workspace.image or await self._declared_image()
         await self._means.store.initialized(self.id, image)
         if image != workspace.made_from:

@@ -12,6 +12,7 @@ import msgspec
 
 from cloudide.agents.hub import Agents
 from cloudide.settings import Settings
+from cloudide.workspaces.dependencies import Seeds, variables
 from cloudide.workspaces.runtime import ContainerSpec, Grants, Limits, Runtime
 
 
@@ -57,6 +58,7 @@ class Containers:
         self._images = images
         self._agents = agents
         self._settings = settings
+        self.seeds: Seeds | None = None  # `app.py` says which
         self._fenced = asyncio.Event()
         self._limits = Limits(
             cpus=settings.workspace_cpus,
@@ -65,24 +67,27 @@ class Containers:
         )
 
     async def create(
-        self, id: str, generation: int, image: str, report: Callable[[Any], None]
+        self, id: str, generation: int, image: str, report: Callable[[Any], None], team: str = ""
     ) -> None:
         """Make a workspace's container, not started, with all that is missing for it.
 
         Raises:
             NotFound, Unavailable, Conflict, EngineUnavailable: as `Images` and `Runtime`.
         """
-        await self._runtime.create(await self.draw(id, generation, image, report))
+        await self._runtime.create(await self.draw(id, generation, image, report, team))
 
     async def draw(
-        self, id: str, generation: int, image: str, report: Callable[[Any], None]
+        self, id: str, generation: int, image: str, report: Callable[[Any], None], team: str = ""
     ) -> ContainerSpec:
         """How a workspace's container looks now; its image is built first if it is missing.
+
+        `team`: whose it is, and whose dependency caches it sees.
 
         Raises:
             NotFound, Unavailable, EngineUnavailable: as `Images`.
         """
         settings = self._settings
+        seed = self.seeds.of(team) if self.seeds is not None else None
         bundle = settings.ca_bundle if settings.workspace_ca_bundle else ""
         return ContainerSpec(
             workspace_id=id,
@@ -92,7 +97,12 @@ class Containers:
             link_directory=await self._agents.listen(id),
             limits=self._limits,
             ca_bundle=Path(bundle) if bundle else None,
-            environment={"CLOUDIDE_WORKSPACE": id, **settings.preview_variables},
+            seeds=seed.id if seed is not None else "",
+            environment={
+                "CLOUDIDE_WORKSPACE": id,
+                **settings.preview_variables,
+                **(variables(seed) if seed is not None else {}),
+            },
             grants=await self._images.grants(image, id),
         )
 

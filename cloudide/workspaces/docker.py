@@ -31,6 +31,7 @@ from cloudide.workspaces.foreign import (
 )
 from cloudide.workspaces.networks import Networks
 from cloudide.workspaces.runtime import (
+    SEEDS,
     Consumption,
     ContainerSpec,
     EngineInfo,
@@ -175,6 +176,19 @@ class DockerRuntime:
     async def destroy(self, workspace_id: str) -> None:
         await self._exclusively(workspace_id, lambda: self._destroy(workspace_id))
 
+    async def release(self, workspace_id: str) -> bool:
+        names = [f"{self._name(workspace_id)}-{purpose}" for purpose in ("workspace", "home")]
+
+        def others(client: APIClient) -> bool:
+            filters = {"volume": names}
+            rows = client.containers(all=True, filters=filters)
+            return any(row["Labels"].get("cloudide.workspace") != workspace_id for row in rows)
+
+        if await self._engine.call(others):
+            return False
+        await self.destroy(workspace_id)
+        return True
+
     async def inspect(self, workspace_id: str) -> Observed | None:
         name = self._name(workspace_id)
         found = await self._engine.call(
@@ -245,6 +259,9 @@ class DockerRuntime:
 
         made: list[Callable[[APIClient], object]] = []  # how to take back each thing made
         try:
+            seeds = f"{self._name(spec.seeds)}-workspace" if spec.seeds else ""
+            if seeds and not await self._engine.call(lambda client: _has_volume(client, seeds)):
+                seeds = ""
             image, *_ = await _together(
                 self._engine.call(lambda client: _image(client, spec.image)),
                 self._engine.call(lambda client: _expect_volume(client, spec.agent_volume)),
@@ -255,7 +272,7 @@ class DockerRuntime:
                 self._engine.call(lambda client: self._make_volume(client, spec, "home", made)),
             )
             return await self._engine.call(
-                lambda client: self._make_container(client, spec, image, made)
+                lambda client: self._make_container(client, spec, image, made, seeds)
             )
         except CloudIDEError as failure:
             log.warning("runtime.create_failed", workspace=spec.workspace_id, error=str(failure))
@@ -328,7 +345,12 @@ class DockerRuntime:
             made.append(lambda client: client.remove_volume(name))
 
     def _make_container(
-        self, client: APIClient, spec: ContainerSpec, image: dict[str, Any], made: list[Any]
+        self,
+        client: APIClient,
+        spec: ContainerSpec,
+        image: dict[str, Any],
+        made: list[Any],
+        seeds: str,
     ) -> str:
         config = image.get("Config") or {}
         label = (config.get("Labels") or {}).get(OWNER_LABEL, "")
@@ -339,6 +361,7 @@ class DockerRuntime:
                 client,
                 spec,
                 name=name,
+                seeds=seeds,
                 owner=owner,
                 labels={
                     **self._labels(spec.workspace_id),
@@ -359,6 +382,7 @@ def _container_config(
     spec: ContainerSpec,
     *,
     name: str,
+    seeds: str,
     owner: tuple[int, int],
     labels: dict[str, str],
     image_variables: set[str],
@@ -377,6 +401,8 @@ def _container_config(
         "CLOUDIDE_LINK": LINK,
         **({} if "LANG" in image_variables else {"LANG": "C.UTF-8"}),
     }
+    if seeds:
+        mounts.append(Mount(SEEDS, seeds, type="volume", read_only=True, no_copy=True))
     if spec.ca_bundle:
         mounts.append(Mount(CA_BUNDLE, str(spec.ca_bundle), type="bind", read_only=True))
         environment |= dict.fromkeys(CA_VARIABLES, CA_BUNDLE)
@@ -416,6 +442,10 @@ def _image(client: APIClient, reference: str) -> dict[str, Any]:
     if image is None:
         raise NotFound(f"The image {reference} is not on the container engine.")
     return image
+
+
+def _has_volume(client: APIClient, name: str) -> bool:
+    return _none_if_missing(lambda: client.inspect_volume(name)) is not None
 
 
 def _expect_volume(client: APIClient, name: str) -> None:

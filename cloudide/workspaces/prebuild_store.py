@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, insert, or_, select, true, update
 from cloudide.errors import NotFound, TooMany
 from cloudide.identity.sealing import Sealing
 from cloudide.storage.database import Database
-from cloudide.storage.tables import prebuild_seeds, prebuilds
+from cloudide.storage.tables import dependency_seeds, prebuild_seeds, prebuilds
 from cloudide.workspaces.pool_store import check_total
 
 HOUR = 3600.0
@@ -168,6 +168,10 @@ class PrebuildStore:
     async def failed(self, id: str, error: str, log: str) -> None:
         await self._ended(id, "failed", {"error": error, "log": log, "built_at": time.time()})
 
+    async def set_log(self, id: str, log: str) -> None:
+        async with self._database.begin() as db:
+            await db.execute(update(prebuilds).where(prebuilds.c.id == id).values(log=log))
+
     async def log(self, id: str) -> str:
         """Of the last one that ended. Raises: NotFound."""
         async with self._database.begin() as db:
@@ -216,10 +220,15 @@ class PrebuildStore:
 
     async def stale(self) -> list[str]:
         """What there may be in the engine and no prebuild begins with."""
-        used = select(prebuilds.c.seed)
+        used = select(prebuilds.c.seed).union(select(dependency_seeds.c.seed))
         async with self._database.begin() as db:
             rows = await db.execute(select(prebuild_seeds).where(prebuild_seeds.c.id.not_in(used)))
             return list(rows.scalars())
+
+    async def add(self, seed: str) -> None:
+        """From here on there may be something of this id in the engine."""
+        async with self._database.begin() as db:
+            await db.execute(insert(prebuild_seeds).values(id=seed))
 
     async def removed(self, seed: str) -> None:
         async with self._database.begin() as db:

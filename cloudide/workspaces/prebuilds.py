@@ -18,6 +18,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
@@ -36,10 +37,12 @@ from cloudide.project.schema import FILE, FILE_LIMIT
 from cloudide.settings import Settings
 from cloudide.workspaces import hooks
 from cloudide.workspaces.containers import Containers, Images
+from cloudide.workspaces.dependencies import LIMIT, Seed, Seeds, fetch, gathered
 from cloudide.workspaces.initialize import check_git_ref, check_git_url, clone, command
+from cloudide.workspaces.packages import Packages
 from cloudide.workspaces.pools import MOST
 from cloudide.workspaces.prebuild_store import Prebuild, PrebuildStore
-from cloudide.workspaces.runtime import Runtime
+from cloudide.workspaces.runtime import ContainerSpec, Runtime
 from cloudide.workspaces.store import Workspace
 
 _log = structlog.get_logger(__name__)
@@ -63,8 +66,11 @@ class Prebuilds:
         containers: Containers,
         images: Images,
         agents: Agents,
+        seeds: Seeds,
         settings: Settings,
     ) -> None:
+        self._seeds = seeds
+        self._depends = Packages()  # what the one that is being made does
         self._store = store
         self._runtime = runtime
         self._containers = containers
@@ -225,7 +231,8 @@ class Prebuilds:
     async def _step(self) -> float:
         for stale in await self._store.stale():
             async with self._seeding:
-                await self._runtime.destroy(stale)
+                if not await self._runtime.release(stale):
+                    continue  # a dependency cache that a workspace sees still
             await self._agents.forget(stale)
             await self._store.removed(stale)
         due = await self._store.due(time.time())
@@ -233,7 +240,7 @@ class Prebuilds:
             return RECHECK_SECONDS
         began = time.monotonic()
         builder = "p" + secrets.token_hex(6)
-        self._log = _Log()
+        self._log, self._depends = _Log(), Packages()
         await self._store.begin(due.id, builder)
         try:
             self._at_work = due.id, asyncio.create_task(self._build(due, builder))
@@ -241,6 +248,7 @@ class Prebuilds:
             seconds = time.monotonic() - began
             await self._store.finished(due.id, builder, commit, seconds, self._log.text())
             _log.info("prebuild.ready", prebuild=due.id, commit=commit)
+            await self._share(due)
         except (TimeoutError, CloudIDEError) as error:
             message = error.message if isinstance(error, CloudIDEError) else "It took too long."
             self._log.add(message)
@@ -264,11 +272,10 @@ class Prebuilds:
 
     async def _build(self, prebuild: Prebuild, builder: str) -> str:
         """Fill the builder's volumes; answers the commit. Its container is gone afterwards."""
-        spec = await self._containers.draw(builder, GENERATION, prebuild.image, lambda _: None)
-        await self._containers.fence()
-        await self._runtime.create(spec)
-        await self._runtime.start(builder)
-        agent = await self._agents.wait(builder, self._settings.start_timeout)
+        spec = await self._containers.draw(
+            builder, GENERATION, prebuild.image, _silent, prebuild.team
+        )
+        agent = await self._started(spec)
         limit, log = self._settings.prebuild_timeout, self._log
         log.add(f"Cloning {prebuild.git_url}")
         await clone(agent, prebuild.git_url, prebuild.git_ref, log.add, limit, {})
@@ -276,10 +283,46 @@ class Prebuilds:
             log.add(f"$ {shlex.join(setup)}")
             await command(agent, setup, limit, "The prebuild's command", log.add)
         commit = await command(agent, ["git", "rev-parse", "HEAD"], limit, "git rev-parse")
+        self._depends = await gathered(agent)
         # The network and the link go with the container; what the files are stays.
         await self._runtime.retire(builder, self._settings.stop_timeout)
         await self._agents.forget(builder)
         return commit.strip()[:COMMIT_LENGTH]
+
+    async def _started(self, spec: ContainerSpec) -> Agent:
+        id = spec.workspace_id
+        await self._containers.fence()
+        await self._runtime.create(spec)
+        await self._runtime.start(id)
+        return await self._agents.wait(id, self._settings.start_timeout)
+
+    async def _share(self, prebuild: Prebuild) -> None:
+        """Have the dependency caches of its team hold what it depends on."""
+        before = self._seeds.of(prebuild.team)
+        had = before.packages if before is not None else Packages()
+        missing = self._depends.without(had)
+        if not missing:
+            return
+        id = "p" + secrets.token_hex(6)
+        await self._store.add(id)
+        try:
+            spec = await self._containers.draw(id, GENERATION, prebuild.image, _silent)
+            agent = await self._started(spec)
+            if before is not None:
+                await self.fill(before.id, id)
+            got = await fetch(agent, missing, self._settings, self._log.add)
+            await self._runtime.retire(id, self._settings.stop_timeout)
+            await self._agents.forget(id)
+            if got:
+                await self._seeds.set(prebuild.team, Seed(id, had.with_(got, LIMIT)))
+            await self._store.set_log(prebuild.id, self._log.text())
+        except (TimeoutError, CloudIDEError) as error:
+            # The prebuild is as good as it was; the next one tries again.
+            _log.warning("dependencies.not_shared", prebuild=prebuild.id, error=str(error))
+
+
+def _silent(_: Any) -> None:
+    """Nobody watches it being made."""
 
 
 class _Log:

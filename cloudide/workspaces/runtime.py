@@ -23,6 +23,8 @@ import msgspec
 
 from cloudide.project.schema import Health
 
+SEEDS = "/opt/cloudide-seeds"  # where a workspace sees its dependency caches
+
 Status = Literal["created", "running", "paused", "restarting", "exited", "dead"]
 Action = Literal["start", "die", "oom", "pause", "unpause", "destroy", "health_status", "resync"]
 
@@ -55,6 +57,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
         link_directory: folder on the engine's host with the agent's socket and token; mounted
             read-only at `/run/cloudide`.
         ca_bundle: file on the engine's host, mounted read-only and named to the usual tools.
+        seeds: whose `/workspace` volume is mounted read-only at `SEEDS`; "": nobody's. One that the
+            engine has not is left out.
         environment: more variables. User code sees them: nothing secret goes here.
         grants: what it gets beyond others.
     """
@@ -66,6 +70,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     link_directory: Path
     limits: Limits
     ca_bundle: Path | None = None
+    seeds: str = ""
     environment: dict[str, str] = {}
     grants: Grants = Grants()
 
@@ -244,6 +249,10 @@ class Runtime(Protocol):
 
     async def destroy(self, workspace_id: str) -> None:
         """Remove container, volumes and network; fine when any of them is not there."""
+        ...
+
+    async def release(self, workspace_id: str) -> bool:
+        """As `destroy`, but False, with what is in use as it was, while others see its volumes."""
         ...
 
     async def inspect(self, workspace_id: str) -> Observed | None:

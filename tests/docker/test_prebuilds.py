@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import os
 import secrets
 import sqlite3
+import sys
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from containers import belongings
-from git_daemon import IDENTITY, git_daemon, repository, run
+from git_daemon import ADDRESS, IDENTITY, git_daemon, repository, run
 from imagery import built, define
 from server import WAIT_SECONDS, Server, serving
 
@@ -22,22 +25,22 @@ from cloudide.workspaces.engine import Engine
 pytest_plugins = ["engine"]
 
 PREBUILDS = "/api/v1/prebuilds"
+SETUP = '[prebuild]\ncommand = "sh setup.sh"\n'
+TAKES_NOTE = "id > built.txt; env > ~/environment; echo $RANDOM >> once\n"
 
 
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server that may be killed."""
-    async with serving(tmp_path_factory.mktemp("prebuilds") / "data") as server:
+    data = tmp_path_factory.mktemp("prebuilds") / "data"
+    async with serving(data, pip_index=f"http://{ADDRESS}:8000/simple") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With `demo.git` and a clone of it, `work`; its command takes note of what it may know."""
-    folder = await repository(tmp_path_factory.mktemp("repository"))
-    await commit(folder, "cloudide.toml", '[prebuild]\ncommand = "sh setup.sh"\n')
-    await commit(folder, "setup.sh", "id > built.txt; env > ~/environment; echo $RANDOM >> once\n")
-    return folder
+    """With `demo.git` and a clone of it, `work`."""
+    return await repository(tmp_path_factory.mktemp("repository"))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,8 @@ async def test_a_workspace_begins_with_what_was_set_up_and_has_what_is_newest(
     own: Server, git_url: str, folder: Path, engine: Engine
 ) -> None:
     """The command has run once, ahead; no secret and no token of the prebuild is there."""
+    await commit(folder, "cloudide.toml", SETUP)
+    await commit(folder, "setup.sh", TAKES_NOTE)
     body = {"image": "base", "git": {"url": git_url}}
     prebuild = await own.api.post(PREBUILDS, json=body)
     ready = await until(own, prebuild["id"], "ready", "failed")
@@ -115,7 +120,7 @@ async def test_ready_ones_are_filled_with_the_newest_and_a_host_tells_of_pushes(
     own: Server, git_url: str, folder: Path, engine: Engine
 ) -> None:
     """A pushed commit has a new one made, whose workspaces take the place of the former's."""
-    await commit(folder, "cloudide.toml", '[prebuild]\ncommand = "sh setup.sh"\n')
+    await commit(folder, "cloudide.toml", SETUP)
     await commit(folder, "setup.sh", "echo set up; id > built.txt; cp new2.txt was.txt || true\n")
     body = {"image": "base", "git": {"url": git_url}, "ready": 1}
     prebuild = await own.api.post(PREBUILDS, json=body)
@@ -176,9 +181,94 @@ async def pooled(server: Server, prebuild: str, *, seed: bool = False) -> list[s
             await asyncio.sleep(0.1)
 
 
+async def has_address(namespace: str) -> bool:
+    """Whether it is the one of this process's Git daemon; others' tests have theirs in time."""
+    command = ("ip", "-n", namespace, "address", "show", "to", ADDRESS)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    return bool((await process.communicate())[0])
+
+
+METADATA = "Metadata-Version: 2.1\nName: cloudide-demo\nVersion: 1.0\n"
+
+
+def wheel(path: Path) -> None:
+    """A package that has nothing but a module."""
+    about = "cloudide_demo-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("cloudide_demo.py", "answer = 42\n")
+        file.writestr(
+            f"{about}/METADATA", "Metadata-Version: 2.1\nName: cloudide-demo\nVersion: 1.0\n"
+        )
+        file.writestr(
+            f"{about}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        file.writestr(f"{about}/RECORD", "")
+
+
+async def test_a_teams_workspaces_install_what_its_projects_use_without_a_network(
+    own: Server, git_url: str, folder: Path, engine: Engine, tmp_path: Path
+) -> None:
+    """The packages come from the index, not from the container that ran the project's code."""
+    index = tmp_path / "simple" / "cloudide-demo"
+    index.mkdir(parents=True)
+    name = "cloudide_demo-1.0-py3-none-any.whl"
+    wheel(index / name)
+    (index / "index.html").write_text(f'<a href="{name}">{name}</a>')
+    installed = ".venv/lib/python3/site-packages/cloudide_demo-1.0.dist-info"
+    await commit(folder, "cloudide.toml", f'[prebuild]\ncommand = "mkdir -p {installed}"\n')
+    team = (await own.api.post("/api/v1/teams", json={"name": "Cached"}))["id"]
+    # The index is on the machine of the repository.
+    [namespace] = [name for name in os.listdir("/run/netns") if await has_address(name)]
+    server = await asyncio.create_subprocess_exec(
+        *("nsenter", f"--net=/run/netns/{namespace}"),
+        *(sys.executable, "-m", "http.server", "8000", "--directory", str(tmp_path)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        body = {"image": "python", "git": {"url": git_url}, "team": team}
+        prebuild = (await own.api.post(PREBUILDS, json=body))["id"]
+        async with asyncio.timeout(WAIT_SECONDS):
+            path = f"{PREBUILDS}/{prebuild}/log"
+            while "Cache for pip: 1 of 1" not in (await own.api.get(path))["log"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    finally:
+        server.terminate()
+        await server.wait()
+
+    id = await own.api.create("offline", image="python", team=team)
+    other = await own.api.create("another's", image="python")
+    instance = (own.data_dir / "instance").read_text().strip()
+    network = f"cloudide-{instance}-{id}"
+    await engine.call(lambda client: client.disconnect_container_from_network(network, network))
+    script = (
+        "python3 -m venv /tmp/v && /tmp/v/bin/pip install -q cloudide-demo && /tmp/v/bin/python"
+    )
+    exit, output = await own.api.run(
+        id, "sh", "-c", f"{script} -c 'import cloudide_demo as d; print(d.answer)' 2>&1"
+    )
+    assert (exit, output.rstrip()[-2:]) == ({"code": 0}, "42"), output
+    _, output = await own.api.run(id, "sh", "-c", "rm -rf /opt/cloudide-seeds/pip 2>&1; echo $?")
+    assert "Read-only file system" in output
+    _, output = await own.api.run(other, "sh", "-c", "ls /opt/cloudide-seeds 2>&1")
+    assert "No such file" in output
+
+    # What a workspace sees stays until that has gone, and not longer.
+    await own.api.delete(f"{PREBUILDS}/{prebuild}")
+    for workspace in (id, other):
+        await own.api.remove(workspace)
+    await own.api.delete(f"/api/v1/teams/{team}")
+    await own.api.post(PREBUILDS, json={"image": "base", "git": {"url": f"{git_url}-none"}})
+    [last] = (await own.api.get(PREBUILDS))["prebuilds"]
+    await own.api.delete(f"{PREBUILDS}/{last['id']}")
+    assert await left(own, engine, 0) == []
+
+
 async def test_one_that_fails_says_why_and_a_killed_server_leaves_nothing(
     own: Server, git_url: str, folder: Path, engine: Engine
 ) -> None:
+    await commit(folder, "cloudide.toml", SETUP)
     await commit(folder, "setup.sh", "echo it is broken; exit 3\n")
     body = {"image": "base", "git": {"url": git_url}}
     prebuild = await own.api.post(PREBUILDS, json=body)

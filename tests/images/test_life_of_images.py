@@ -180,6 +180,16 @@ async def test_a_server_that_is_killed_leaves_nothing(site: Server, engine: Engi
     assert (await log_of(api, build)).count("begun ") == 2 + 2  # each with the line of its step
     assert await left(engine, site) == []
 
+    # Nor do images between its steps stay, of either build, once that image has gone.
+    def images(client: Any) -> list[str]:
+        rows = client.images(all=True, filters={"label": f"cloudide.image={image}"})
+        return [row["Id"] for row in rows]
+
+    assert await engine.call(images) != []
+    await api.delete(f"/api/v1/images/{image}")
+    await api.post("/api/v1/images/collection")
+    assert await engine.call(images) == []
+
 
 async def test_build_secrets_stay_nowhere(api: Api, engine: Engine, tmp_path: Path) -> None:
     """Not in the image, its layers, history or log; and the rest of the build goes on with what
