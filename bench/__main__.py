@@ -29,6 +29,7 @@ NAMES = [
     "languages",
     "memory",
     "browser",
+    "terminals",
     *COLLAB,
     "replay",
 ]

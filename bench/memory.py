@@ -33,7 +33,7 @@ async def measure(options: Namespace) -> list[Report]:
             for workspace in workspaces[:OPEN]:
                 await _open(stack, server, workspace)
             serving = psutil.Process(server.pid).memory_info().rss / MIB
-            agents = [await _agent(engine, workspace) for workspace in workspaces[:OPEN]]
+            agents = [await agent_size(engine, workspace) for workspace in workspaces[:OPEN]]
     finally:
         engine.close()
     return [
@@ -76,7 +76,7 @@ async def _open(stack: AsyncExitStack, server: Server, workspace: str) -> None:
             output += frame if isinstance(frame, bytes) else b""
 
 
-async def _agent(engine: Engine, workspace: str) -> float:
+async def agent_size(engine: Engine, workspace: str) -> float:
     """Resident size of the agent in MiB, as the engine's host counts it."""
     filters = {"label": f"cloudide.workspace={workspace}"}
     container = (await engine.call(lambda client: client.containers(filters=filters)))[0]["Id"]
