@@ -90,11 +90,14 @@ class Server:
             await self._reading
 
     async def close(self) -> None:
-        """Delete every workspace, so that nothing is left in the engine, and stop."""
+        """Delete every workspace and image, so that nothing is left in the engine, and stop."""
         if self._process is None or self._process.returncode is not None:
             await self.start()
         for workspace in (await self.api.get("/api/v1/workspaces"))["workspaces"]:
             await self.api.remove(workspace["id"])
+        for image in (await self.api.get("/api/v1/images"))["images"]:
+            if image.get("kind", "stock") != "stock":
+                await self.api.delete(f"/api/v1/images/{image['id']}")
         await self.stop()
         await self.api.close()
 
