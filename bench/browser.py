@@ -131,9 +131,16 @@ def _report(
     return Report(title, conditions, series)
 
 
+def program() -> str:
+    """A program of `LINES` lines."""
+    return "".join(
+        f"def function_{n}(value: int) -> int:\n    return value + {n}  # adds {n}\n"
+        for n in range(LINES // 2)
+    )
+
+
 async def _fill(server: Server, workspace: str) -> None:
-    text = "".join(f"def function_{n}(value: int) -> int:  # {n}\n" for n in range(LINES))
-    await server.api.write(workspace, BIG, text)
+    await server.api.write(workspace, BIG, program())
     script = (
         f"for i in $(seq 1 {OPENED + 5}); do seq -f 'value_%g = %g' 200 > open_$i.py; done; "
         "for d in $(seq 1 250); do mkdir -p tree/dir$d; (cd tree/dir$d; "
@@ -169,12 +176,12 @@ async def _loads(page: Page, url: str, count: int) -> list[float]:
 
 @asynccontextmanager
 async def typists(server: Server, workspace: str) -> AsyncIterator[None]:
-    """People who type, a letter here and the next one there."""
+    """People who type words at the end of a comment, each far from the others."""
 
-    async def type_on(peer: Peer, place: int) -> None:
+    async def type_on(peer: Peer, line: int) -> None:
         for letter in itertools.cycle("words "):
-            place = (place + 7919) % len(str(peer))  # a prime: all over the file
-            await peer.insert(place, letter)
+            text = str(peer)
+            await peer.insert(text.index("\n", text.index(f"# adds {line}")), letter)
             await asyncio.sleep(PAUSE)
 
     async with AsyncExitStack() as stack:
@@ -183,7 +190,7 @@ async def typists(server: Server, workspace: str) -> AsyncIterator[None]:
             url = f"{server.url}/api/v1/workspaces/{workspace}/collab/{BIG}"
             peer = await stack.enter_async_context(Peer(url, additional_headers=HEADERS))
             await peer.until(lambda peer=peer: len(str(peer)) > LINES)
-            tasks.append(asyncio.create_task(type_on(peer, number * 997)))
+            tasks.append(asyncio.create_task(type_on(peer, 20 + number * 900)))
         try:
             yield
         finally:
