@@ -216,13 +216,13 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
     supervisor.pools.fill = prebuilds.fill
     prebuilds.on_change = seeds.on_change = supervisor.pools.recheck
 
-    async def prepare(agent: Agent, workspace: Workspace) -> None:
+    async def prepare(agent: Agent, team: str) -> None:
         """npm's part of the dependency caches, which has to be the workspace's own."""
-        seed = seeds.of(workspace.team)
+        seed = seeds.of(team)
         if seed is not None and seed.packages.npm:
             await agent.execute(["sh", "-c", PREPARE], timeout=settings.clone_timeout)
 
-    supervisor.means.prepare = prepare
+    supervisor.means.prepare = supervisor.pools.prepare = prepare
 
     async def update(workspace: str) -> None:
         """Restart a workspace with the newest version of its image, and say who it was."""

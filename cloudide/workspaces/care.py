@@ -73,7 +73,7 @@ async def _none(_team: str, _url: str, _ref: str) -> str:
     return ""
 
 
-async def _unprepared(_agent: Agent, _workspace: Workspace) -> None:
+async def _unprepared(_agent: Agent, _team: str) -> None:
     return None
 
 
@@ -104,7 +104,7 @@ class Means:
     after_first_start: Callable[[Workspace], None] = lambda workspace: None
     image_of_prebuild: Callable[[str, str, str], Awaitable[str]] = _none
     on_running: Callable[[str, str], None] = lambda workspace, container: None
-    prepare: Callable[[Agent, Workspace], Awaitable[None]] = _unprepared
+    prepare: Callable[[Agent, str], Awaitable[None]] = _unprepared
     choose_image: Callable[[Workspace, str], Awaitable[str]] = _as_it_is
     on_state: Callable[[], None] = lambda: None
     about_image: Callable[[Workspace], Mapping[str, Any]] = lambda workspace: {}
@@ -130,6 +130,14 @@ class Care:
         """Look at it now: something has happened that it may be about."""
         self._waiting_since = 0.0
         self._wake.set()
+
+    def claimed(self) -> None:
+        """It was ready a moment ago, and nothing is left to be done: where its agent is connected
+        its container runs, so that nobody waits for the engine to say so."""
+        self._first = True
+        if self._agent() is not None:
+            self.state = State.RUNNING
+            self._means.feed.publish("workspace", self.id, self.view())
 
     async def wanted(self) -> None:
         """Look at what is wanted of it, which has just changed, as if nothing had failed before."""
@@ -324,7 +332,7 @@ class Care:
                 await self._means.store.want(self.id, Desired.STOPPED, error=self.error)
                 await self.reload()
                 return
-        await self._means.prepare(self._means.agents.agent(self.id), workspace)
+        await self._means.prepare(self._means.agents.agent(self.id), workspace.team)
         image = workspace.image or await self._declared_image()
         await self._means.store.initialized(self.id, image)
         if image != workspace.made_from:

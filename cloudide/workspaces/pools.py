@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from cloudide.agents.hub import Agents, Listener
+from cloudide.agents.link import Agent
 from cloudide.errors import CloudIDEError, EngineUnavailable, InvalidInput, Unavailable
 from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers
@@ -70,6 +71,7 @@ class Pools(Listener):
     ) -> None:
         # Copies a prebuild's seed into a slot: `app.py` wires it.
         self.fill: Callable[[str, str], Awaitable[None]] = _unfilled
+        self.prepare: Callable[[Agent, str], Awaitable[None]] = _unprepared
         self._store = store
         self._runtime = runtime
         self._containers = containers
@@ -312,6 +314,7 @@ class Pools(Listener):
             await self._runtime.create(spec)
             await self._runtime.start(id)
             await self._warm(id)
+            await self.prepare(self._agents.agent(id), pool.team)
             if pool.seed:
                 await self.fill(pool.seed, id)
         except CloudIDEError:
@@ -346,6 +349,10 @@ class Pools(Listener):
         await self._agents.forget(id)
         await self._store.remove(id)
         self._leaving.discard(id)
+
+
+async def _unprepared(_agent: Agent, _team: str) -> None:
+    return None
 
 
 async def _unfilled(_seed: str, _id: str) -> None:

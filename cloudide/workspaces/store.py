@@ -67,10 +67,12 @@ class Store:
         *,
         from_pool: bool = False,
         prebuilt: str = "",
+        initialized: bool = False,
     ) -> None:
         """Insert a workspace of a person, with their membership, or of a team.
 
         `from_pool`: it was a slot of a pool until now, which a prebuild's seed may have filled.
+        `initialized`: there is nothing that it is to be filled with.
 
         Raises:
             Conflict: it is none any more.
@@ -87,7 +89,7 @@ class Store:
                     team=team or None,
                     git_url=git[0],
                     git_ref=git[1],
-                    initialized=False,
+                    initialized=initialized,
                     desired_state=Desired.RUNNING,
                     generation=1,
                     error="",

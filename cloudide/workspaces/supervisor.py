@@ -126,6 +126,7 @@ class Supervisor(Listener):
                     *(id, name, image, owner, git, team),
                     from_pool=pooled,
                     prebuilt=slot.seed if slot else "",
+                    initialized=pooled and not git_url,
                 )
             except BaseException:
                 if slot is not None:
@@ -133,6 +134,8 @@ class Supervisor(Listener):
                 raise
             await self._agents.listen(id)
             self._keep(await self._store.get(id))
+            if pooled and not git_url:
+                self._kept[id].claimed()
             return self._kept[id].workspace
 
         # To its end, whether or not who asked is still there: half of it would be in nobody's care.
