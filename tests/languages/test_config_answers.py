@@ -167,7 +167,7 @@ def test_json_is_read_as_json_is() -> None:
 
 
 def test_completion_in_toml() -> None:
-    assert labels("[|") == ["tasks", "languages", "services", "prebuild"]
+    assert labels("[|") == ["workspace", "ports", "tasks", "languages", "services", "prebuild"]
     assert "python" in labels("[languages.|]\n")
     assert "python" not in labels("[languages.python]\n[languages.|")
     assert "command" in labels("[tasks.a]\n|\n[tasks.b]\ncommand = 'x'\n")
