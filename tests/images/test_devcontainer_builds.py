@@ -251,6 +251,8 @@ async def test_lifecycle_commands(site: Server, api: Api) -> None:
         ]
 
         await api.write(workspace, "good", "")
+        await api.write(workspace, "go.mod", "module example.org/life\n")
+        assert (await api.get(f"{path}/guess"))["image"] == "go"
         await api.post(f"{path}/setup", json={})
         await until("done")
         assert (await api.read(workspace, "order")).split() == [

@@ -395,6 +395,12 @@ export interface Workspace {
   setup?: SetupState | null;
 }
 
+/** Which stock image would suit a project that says nothing itself; "": none, `because` says why. */
+export interface ImageGuess {
+  image: string;
+  because: string;
+}
+
 /** `ready`: what is to be waited for is done. `hook`: what runs now, or failed. */
 export interface SetupState {
   state: 'running' | 'done' | 'failed';
