@@ -44,7 +44,7 @@ _HONOURED = {
     *("initializeCommand", "privileged", "capAdd", "securityOpt", "runArgs", "mounts"),
     "init",  # every container has one
 }
-_WITHOUT = {
+WITHOUT = {
     "workspaceMount": "the project lies in the workspace's own volume",
     "appPort": "no port of the machine is published; forwardPorts does what it is for",
     "otherPortsAttributes": "ports that are not named are shown as others are",
@@ -194,8 +194,8 @@ def _notices(
         else:
             yield f"{name[:100]}: it is empty; nothing of the server's machine is read"
     for key in configuration:
-        if key in _WITHOUT:
-            yield f"{key}: {_WITHOUT[key]}"
+        if key in WITHOUT:
+            yield f"{key}: {WITHOUT[key]}"
         elif key not in _HONOURED:
             yield f"{key[:100]}: it means nothing here"
     build = configuration.get("build") or {}
