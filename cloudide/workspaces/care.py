@@ -20,7 +20,7 @@ import structlog
 
 from cloudide.agents.hub import Agents
 from cloudide.agents.link import Agent
-from cloudide.errors import CloudIDEError, EngineUnavailable, InvalidInput, NotFound
+from cloudide.errors import CloudIDEError, EngineUnavailable
 from cloudide.project.schema import FILE
 from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers, Images
@@ -332,22 +332,46 @@ class Care:
                 await self._means.store.want(self.id, Desired.STOPPED, error=self.error)
                 await self.reload()
                 return
-        await self._means.prepare(self._means.agents.agent(self.id), workspace.team)
-        image = workspace.image or await self._declared_image()
-        await self._means.store.initialized(self.id, image)
-        if image != workspace.made_from:
-            await self._means.store.reimage(self.id, image)
+        # It is filled from here on, whatever becomes of the rest: a clone needs an empty folder, so
+        # that nothing after it may have it tried again.
+        await self._means.store.initialized(self.id, workspace.image)
+        await self._prepare()
+        if not workspace.image:
+            image = await self._declared_image()
+            await self._means.store.initialized(self.id, image)
+            if image != workspace.made_from:
+                await self._means.store.reimage(self.id, image)
         await self.reload()
         self._first = True
 
+    async def _prepare(self) -> None:
+        """What makes its programs faster; it is as good without."""
+        try:
+            await self._means.prepare(self._means.agents.agent(self.id), self.workspace.team)
+        except (TimeoutError, CloudIDEError) as error:
+            _log.warning("workspace.not_prepared", workspace=self.id, error=str(error) or "timeout")
+            self._say("The dependency caches could not be copied; packages come from the network.")
+
     async def _declared_image(self) -> str:
-        """The image that the project asks for, if the workspace's people may use it."""
+        """The image that the project asks for, if the workspace's people may use it and a container
+        can be made of it: it is built now if need be. Else the default, and people are told."""
         try:
             asked = await asked_for(self._means.agents.agent(self.id))
-            return await self._means.choose_image(self.workspace, asked) if asked else DEFAULT_IMAGE
-        except (NotFound, InvalidInput) as error:
-            self._say(f"{FILE} asks for another image. {error.message}")
+            if not asked:
+                return DEFAULT_IMAGE
+            image = await self._means.choose_image(self.workspace, asked)
+            if not await self._means.images.is_ready(image, self.id):
+                await self._means.images.ensure(
+                    image, lambda progress: self._say(progress.message), self.id
+                )
+        except CloudIDEError as error:
+            _log.warning("workspace.image_not_used", workspace=self.id, error=error.message)
+            self._say(
+                f"{FILE} asks for another image, which could not be used: {error.message} "
+                f"The workspace has the image {DEFAULT_IMAGE}; choose another one in its settings."
+            )
             return DEFAULT_IMAGE
+        return image
 
     async def _destroy(self) -> None:
         await self._means.services.forget(self.id)

@@ -314,7 +314,10 @@ class Pools(Listener):
             await self._runtime.create(spec)
             await self._runtime.start(id)
             await self._warm(id)
-            await self.prepare(self._agents.agent(id), pool.team)
+            try:
+                await self.prepare(self._agents.agent(id), pool.team)
+            except TimeoutError:  # it is as good without
+                _log.warning("pools.not_prepared", workspace=id)
             if pool.seed:
                 await self.fill(pool.seed, id)
         except CloudIDEError:
