@@ -28,7 +28,6 @@ from cloudide.settings import Settings
 from cloudide.workspaces.containers import Containers
 from cloudide.workspaces.pool_store import Key, Pool, PoolStore, Slot
 from cloudide.workspaces.runtime import Runtime
-from cloudide.workspaces.store import DEFAULT_IMAGE
 
 _log = structlog.get_logger(__name__)
 
@@ -138,29 +137,28 @@ class Pools(Listener):
     def per_team(self) -> int:
         return self._store.per_team
 
-    def take(self, image: str, team: str, git_url: str = "", git_ref: str = "") -> Slot | None:
-        """A ready workspace, of the team's own pools first; None: there is none.
+    def take(self, image: str, team: str) -> Slot | None:
+        """An empty ready workspace of an image, of the team's own pools first; None: there is none.
 
-        For a repository that is one that its prebuild has filled, of the same branch before others;
-        with `image` "" one of any image. Else it is an empty one of that image.
         Whoever takes it makes it somebody's (`Store.create`), or gives it back.
         """
-        filled = [
-            slot
-            for slot in map(self._slots.__getitem__, self._ready)
-            if git_url
-            and slot.git_url == git_url
-            and slot.team in ("", team)
-            and image in ("", slot.image)
-        ]
-        if filled:
-            best = min(filled, key=lambda slot: (slot.git_ref != git_ref, slot.team != team))
-            return self._take(best.id)
-        image = image or DEFAULT_IMAGE
         for key in dict.fromkeys([(team, image, ""), ("", image, "")]):
             if ready := self._ready_of(key):
                 return self._take(ready[0])
         return None
+
+    def take_filled(self, image: str, team: str, git_url: str, git_ref: str) -> Slot | None:
+        """As `take`, one that a repository's prebuild has filled, of the same branch before others;
+        with `image` "" one of any image."""
+        filled = [
+            slot
+            for slot in map(self._slots.__getitem__, self._ready)
+            if slot.git_url == git_url and slot.team in ("", team) and image in ("", slot.image)
+        ]
+        if not filled:
+            return None
+        best = min(filled, key=lambda slot: (slot.git_ref != git_ref, slot.team != team))
+        return self._take(best.id)
 
     def _take(self, id: str) -> Slot:
         self._ready.discard(id)

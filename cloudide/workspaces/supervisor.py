@@ -110,11 +110,14 @@ class Supervisor(Listener):
         git = (check_git_url(git_url), check_git_ref(git_ref)) if git_url else ("", "")
         if not git_url:
             image = image or DEFAULT_IMAGE
-        slot = self.pools.take(image, team, *git)
-        if slot is not None and slot.seed:
+        slot = self.pools.take_filled(image, team, *git) if git_url else None
+        if slot is not None:
             image = slot.image
-        elif git_url and not image:
-            image = await self.means.image_of_prebuild(team, *git)
+        else:
+            if git_url and not image:
+                image = await self.means.image_of_prebuild(team, *git)
+            # The image is decided first: one of another image would be what is never made anew.
+            slot = self.pools.take(image or DEFAULT_IMAGE, team)
         if slot is None:
             await self._images.is_ready(image or DEFAULT_IMAGE)
 
