@@ -224,6 +224,9 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
 
     supervisor.means.prepare = supervisor.pools.prepare = prepare
 
+    async def pushed(workspace: str, url: str, branch: str) -> None:
+        await prebuilds.pushed((await store.get(workspace)).team, url, branch)
+
     async def update(workspace: str) -> None:
         """Restart a workspace with the newest version of its image, and say who it was."""
         await images.want_update(workspace)
@@ -322,7 +325,7 @@ async def running(settings: Settings) -> AsyncIterator[Starlette]:
         git.actions.on_change = lambda workspace, view: feed.publish(
             "git_action", workspace, {"action": msgspec.to_builtins(view)}
         )
-        git.actions.on_pushed = prebuilds.pushed
+        git.actions.on_pushed = pushed
         await stack.enter_async_context(git)
         await stack.enter_async_context(images)
         await stack.enter_async_context(beside)

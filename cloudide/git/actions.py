@@ -111,8 +111,8 @@ class Actions:
 
     def __init__(self, agents: Agents, errands: Errands, timeout: float) -> None:
         self.on_change: Callable[[str, View], None] = lambda workspace, view: None
-        # Called when a push is done, with the repository's address and the branch.
-        self.on_pushed: Callable[[str, str], Awaitable[None]] = _unheard
+        # Called when a push is done, with the workspace, the repository's address and the branch.
+        self.on_pushed: Callable[[str, str, str], Awaitable[None]] = _unheard
         self._agents = agents
         self._errands = errands
         self._timeout = timeout
@@ -191,8 +191,6 @@ class Actions:
         try:
             await self._do(workspace, action, tell)
             action.state = State.DONE
-            if action.order.kind is Kind.PUSH:
-                await self.on_pushed(action.order.url, action.order.branch)
         except asyncio.CancelledError:
             action.state, action.error = State.CANCELLED, "It was cancelled."
         except CloudIDEError as error:
@@ -205,6 +203,12 @@ class Actions:
             )
         finally:
             self.on_change(workspace, action.view)
+        if action.order.kind is Kind.PUSH and action.state is State.DONE:
+            try:
+                await self.on_pushed(workspace, action.order.url, action.order.branch)
+            except Exception:
+                # It was pushed, whoever could not make anything of it.
+                _log.exception("git.push_not_heard", workspace=workspace)
 
     async def _do(self, workspace: str, action: _Action, tell: Callable[[str], None]) -> None:
         order, agent = action.order, self._agents.agent(workspace)
@@ -270,7 +274,7 @@ class Actions:
         return order.url
 
 
-async def _unheard(_url: str, _branch: str) -> None:
+async def _unheard(_workspace: str, _url: str, _branch: str) -> None:
     return None
 
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import secrets
 import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -51,6 +53,7 @@ GENERATION = 1
 RECHECK_SECONDS = 60.0
 RETRY_SECONDS = 10.0
 COMMIT_LENGTH = 64
+PUSH_SECONDS = 60.0  # from one that a push asked for to the next
 LOG_LIMIT = 256 * 1024  # characters
 LINE_LIMIT = 2000  # characters
 COPIER = "base"  # the image whose `cp` copies volumes; it sees nothing else
@@ -80,6 +83,9 @@ class Prebuilds:
         self._seeding = asyncio.Lock()  # a seed is not removed while it is copied
         self._at_work: tuple[str, asyncio.Task[str]] | None = None
         self._log = _Log()  # of the one that is being made
+        self._default_branches: dict[str, str] = {}  # as cloned last, where none was asked for
+        self._heard_at: dict[str, float] = {}  # when a push had one queued
+        self._pushed: dict[str, float] = {}  # pushes to these wait; when the last had one queued
         self.on_change: Callable[[], None] = lambda: None  # there may be another seed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -150,13 +156,30 @@ class Prebuilds:
         await self.run(id)
         return True
 
-    async def pushed(self, url: str, branch: str) -> None:
-        """Somebody pushed from a workspace: those of that repository and branch are made anew."""
+    async def pushed(self, team: str, url: str, branch: str) -> None:
+        """Somebody pushed from a workspace of a team's, or ("") of a person's: those of that
+        repository and branch are made anew, the team's and the site's.
+
+        Pushes soon after one another have one made for all of them.
+        """
         plain = url.removesuffix("/").removesuffix(".git")
         for each in await self._store.of_repository([plain, f"{plain}.git", f"{plain}/"]):
-            if each.git_ref in ("", branch):
-                await self._store.queue(each.id)
+            wanted = each.git_ref or self._default_branches.get(each.id, branch)
+            if each.team in ("", team) and wanted == branch:
+                self._pushed.setdefault(each.id, self._heard_at.get(each.id, -math.inf))
         self._wake.set()
+
+    async def _queue_pushed(self) -> float:
+        """Queue those that somebody pushed to; the seconds until the next one may be, or 0."""
+        now = time.monotonic()
+        for id, before in [*self._pushed.items()]:
+            if before + PUSH_SECONDS > now:
+                continue
+            del self._pushed[id]
+            self._heard_at[id] = now
+            with suppress(NotFound):  # it was deleted meanwhile
+                await self._store.queue(id)
+        return min((at + PUSH_SECONDS - now for at in self._pushed.values()), default=0.0)
 
     async def run(self, id: str) -> Prebuild:
         """Make it anew soon; the present seed is used until then. Raises: NotFound."""
@@ -167,6 +190,8 @@ class Prebuilds:
     async def delete(self, id: str) -> None:
         """Raises: NotFound."""
         await self._store.discard(id)
+        for memory in (self._default_branches, self._heard_at, self._pushed):
+            memory.pop(id, None)
         if self._at_work is not None and self._at_work[0] == id:
             self._at_work[1].cancel()
         self._wake.set()
@@ -235,9 +260,10 @@ class Prebuilds:
                     continue  # a dependency cache that a workspace sees still
             await self._agents.forget(stale)
             await self._store.removed(stale)
+        wait = await self._queue_pushed()
         due = await self._store.due(time.time())
         if due is None:
-            return RECHECK_SECONDS
+            return min(wait or RECHECK_SECONDS, RECHECK_SECONDS)
         began = time.monotonic()
         builder = "p" + secrets.token_hex(6)
         self._log, self._depends = _Log(), Packages()
@@ -279,6 +305,10 @@ class Prebuilds:
         limit, log = self._settings.prebuild_timeout, self._log
         log.add(f"Cloning {prebuild.git_url}")
         await clone(agent, prebuild.git_url, prebuild.git_ref, log.add, limit, {})
+        if not prebuild.git_ref:
+            branch = await command(agent, ["git", "branch", "--show-current"], limit, "git branch")
+            if branch := branch.strip():
+                self._default_branches[prebuild.id] = branch
         if setup := await _setup(agent):
             log.add(f"$ {shlex.join(setup)}")
             await command(agent, setup, limit, "The prebuild's command", log.add)
