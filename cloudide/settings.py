@@ -221,7 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     devcontainer_allow: str = _option(
         "",
         "TEAM:PROPERTY=VALUE",
-        "what development containers of a team (or site, or *) may ask for all the same: "
+        "what development containers of a team (its id; or site, or *) may ask for all the same: "
         "initializeCommand, privileged, mounts, capAdd, securityOpt, runArgs, hostRequirements",
     )
     image_look_hours: float = _option(

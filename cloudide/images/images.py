@@ -235,7 +235,7 @@ class Images:
             return Grants()
         _, drawn = found
         rules = policy.rules(self._settings.devcontainer_allow)
-        policy.judge(policy.asks_of(drawn.grants), rules, self._known[name].team_name)
+        policy.judge(policy.asks_of(drawn.grants), rules, self._known[name].team)
         return drawn.grants
 
     async def planned(self, workspace: str) -> tuple[str, Plan] | None:

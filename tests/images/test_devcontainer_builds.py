@@ -41,7 +41,8 @@ printf '%s' "$GREETING $LOUD $_REMOTE_USER $_REMOTE_USER_HOME $(id -u)" > /tool
 @pytest.fixture(scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     folder: Path = tmp_path_factory.mktemp("devcontainers") / "data"
-    async with serving(folder, devcontainer_allow="site:capAdd=SYS_PTRACE") as server:
+    allowed = "site:capAdd=SYS_PTRACE, crew:privileged"
+    async with serving(folder, devcontainer_allow=allowed) as server:
         yield server
 
 
@@ -57,10 +58,10 @@ def api(site: Server) -> Api:
     return site.api
 
 
-async def define(api: Api, configuration: object, **files: str) -> str:
+async def define(api: Api, configuration: object, *, team: str = "", **files: str) -> str:
     """An image of an uploaded configuration; its id."""
     name = "dev-" + secrets.token_hex(4)
-    body = {"name": name, "kind": "devcontainer", "source": {}}
+    body = {"name": name, "kind": "devcontainer", "team": team, "source": {}}
     image = (await api.post("/api/v1/images", json=body))["id"]
     content = packed({FILE: json.dumps(configuration), **files})
     await api.put(f"/api/v1/images/{image}/context", content=content)
@@ -165,6 +166,16 @@ async def test_what_is_not_allowed_is_not_built(api: Api, engine: Engine) -> Non
         assert f"privileged (true) by the image {name}:1" in await failed(api, image)
     finally:
         await engine.call(lambda client: client.remove_image(f"{name}:1"))
+
+
+async def test_a_team_may_not_have_what_its_name_is_allowed(api: Api) -> None:
+    """Anybody may call a team what a rule says; rules are for ids."""
+    for name, property, value in (("site", "capAdd", ["SYS_PTRACE"]), ("crew", "privileged", True)):
+        team = (await api.post("/api/v1/teams", json={"name": name}))["id"]
+        image = await define(api, {"image": "cloudide/base", property: value}, team=team)
+        error = await failed(api, image)
+        assert property in error
+        assert f"devcontainer_allow, for {team}" in error
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def _judged(
         )
     ]
     rules = policy.rules(settings.devcontainer_allow)
-    judgement = policy.judge(asks, rules, definition.team_name)
+    judgement = policy.judge(asks, rules, definition.team)
     drawn = plan.draw(
         path,
         read.configuration,

@@ -5,7 +5,8 @@ things that would give a stranger's file the server's machine. All three are loo
 they come to when they are merged as well; nothing is dropped without a word.
 
 The policy is the setting `devcontainer_allow`: `TEAM:PROPERTY` or `TEAM:PROPERTY=VALUE`, between
-commas, where TEAM is a team's name, `site` or `*`. Only administrators write settings.
+commas, where TEAM is a team's id (names may be changed, and taken by others), `site` for images
+of no team, or `*`. Only administrators write settings.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Ask(msgspec.Struct, frozen=True, order=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """`value` "": any."""
+    """`team`: an id, `site` or `*`; `value` "": any."""
 
     team: str
     property: str
@@ -67,8 +68,8 @@ def rules(setting: str) -> list[Rule]:
         property, _, value = rest.partition("=")
         if not (team and colon) or property not in PROPERTIES:
             raise InvalidInput(
-                f"devcontainer_allow: {text!r} is not TEAM:PROPERTY[=VALUE] with one of "
-                f"{', '.join(PROPERTIES)}."
+                f"devcontainer_allow: {text!r} is not TEAM:PROPERTY[=VALUE] with the id of "
+                f"a team, site or *, and one of {', '.join(PROPERTIES)}."
             )
         found.append(Rule(team, property, value))
     return found
@@ -191,7 +192,7 @@ def judge(asks: Iterable[Ask], given: Sequence[Rule], team: str) -> Judgement:
     """What of it a team may have.
 
     Args:
-        team: its name; "" for images of the site.
+        team: its id; "" for images of the site.
 
     Raises:
         Denied: it may not have something; all of it is named.
@@ -210,7 +211,7 @@ def judge(asks: Iterable[Ask], given: Sequence[Rule], team: str) -> Judgement:
         what = "; ".join(f"{each.property} ({each.value[:100]}) by {each.by}" for each in refused)
         raise Denied(
             f"It asks for what is not allowed here: {what}. Take it out, or ask an administrator "
-            "to allow it (setting devcontainer_allow)."
+            f"to allow it (setting devcontainer_allow, for {team or 'site'})."
         )
     grants = Grants(
         capabilities=granted.get("capAdd", []),
