@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ import pytest
 from imagery import begin, ended, log_of, packed
 from server import Api, Server, serving
 
+from cloudide.images.devcontainer import development
 from cloudide.workspaces.engine import Engine
 
 FILE = ".devcontainer/devcontainer.json"
@@ -176,6 +178,41 @@ async def test_a_team_may_not_have_what_its_name_is_allowed(api: Api) -> None:
         error = await failed(api, image)
         assert property in error
         assert f"devcontainer_allow, for {team}" in error
+
+
+async def test_no_more_of_an_image_is_read_than_its_users(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its /etc/passwd may be a folder with all that it has, or grow without end."""
+    read = 0
+
+    def users(client: Any, mode: int, whole: list[bytes] | None) -> str:
+        def archive(_container: str, path: str, **_: Any) -> tuple[Iterator[bytes], dict[str, int]]:
+            def chunks() -> Iterator[bytes]:
+                nonlocal read
+                for chunk in whole or itertools.repeat(bytes(64 * 1024), 1000):
+                    read += len(chunk)
+                    yield chunk
+
+            return chunks(), {"mode": mode, "size": 10}
+
+        monkeypatch.setattr(client, "get_archive", archive)
+        try:
+            return development._passwd(client, "cloudide/base")
+        finally:
+            monkeypatch.undo()
+
+    line = "dev:x:1000:1000::/home/dev:/bin/sh\n"
+    content = [packed({"passwd": line}, mode="w")]
+    assert "\ndev:x:" in await engine.call(
+        lambda client: development._passwd(client, "cloudide/base")
+    )
+    assert await engine.call(lambda client: users(client, 0o644, content)) == line
+    for kind in (1 << 31 | 0o755, 1 << 27 | 0o777, 1 << 25 | 0o644):
+        assert await engine.call(lambda client, kind=kind: users(client, kind, content)) == ""
+    read = 0
+    assert await engine.call(lambda client: users(client, 0o644, None)) == ""
+    assert read < 2 * development.PASSWD_LIMIT
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from docker.api.client import APIClient
 
 FEATURES_LIMIT = 64 * 1024 * 1024  # bytes of all features
-PASSWD_LIMIT = 1024 * 1024
+PASSWD_LIMIT = 1024 * 1024  # bytes of its archive
+# What Go sets in the mode of what is no regular file (https://pkg.go.dev/io/fs#FileMode): a folder,
+# link, device, pipe, socket, character device, or something else.
+IRREGULAR = 1 << 31 | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 REMEMBERED_LIMIT = 256 * 1024  # bytes of a plan
 ROOT = ("root", "0")
 
@@ -287,15 +290,21 @@ def _users(passwd: str, name: str) -> Iterable[tuple[int, int, str]]:
 
 
 def _passwd(client: APIClient, image: str) -> str:
-    """An image's `/etc/passwd`; read without running anything of it."""
+    """An image's `/etc/passwd`, read without running anything of it; "" where it is no regular
+    file, or too large."""
     import docker.errors
 
     container = client.create_container(image, ["never started"], network_disabled=True)["Id"]
     try:
         chunks, about = client.get_archive(container, "/etc/passwd")
-        if about["size"] > PASSWD_LIMIT:
+        if about["mode"] & IRREGULAR or about["size"] > PASSWD_LIMIT:
             return ""
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+        content = bytearray()
+        for chunk in chunks:  # an engine's word on a size is an image's
+            content += chunk
+            if len(content) > PASSWD_LIMIT:
+                return ""
+        with tarfile.open(fileobj=io.BytesIO(bytes(content))) as tar:
             member = tar.next()
             file = tar.extractfile(member) if member and member.isfile() else None
             return file.read().decode(errors="replace") if file else ""
