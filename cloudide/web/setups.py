@@ -23,7 +23,7 @@ class SetupRuns(msgspec.Struct):
 async def show(request: Request) -> Response:
     """The commands that set the workspace up, and what became of them."""
     grant: Grant = request.state.grant
-    return json_response(SetupRuns(services(request).setups.runs(grant.workspace)))
+    return json_response(SetupRuns(await services(request).setups.runs(grant.workspace)))
 
 
 @describe(tag="workspaces", HTTP_202=SetupRuns)
@@ -32,4 +32,4 @@ async def again(request: Request) -> Response:
     grant: Grant = request.state.grant
     setups = services(request).setups
     setups.again(grant.workspace)
-    return json_response(SetupRuns(setups.runs(grant.workspace)), 202)
+    return json_response(SetupRuns(await setups.runs(grant.workspace)), 202)

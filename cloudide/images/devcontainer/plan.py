@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
+from cloudide.errors import InvalidInput
 from cloudide.images.devcontainer.policy import Ask, bind_of
 from cloudide.workspaces.runtime import Grants
 
 PORTS_LIMIT = 100
 NOTICES_LIMIT = 100
 SECRETS_LIMIT = 50
+COMMANDS_LIMIT = 50  # parts of all lifecycle commands
 TEXT_LIMIT = 4000  # characters of one value
 HOOKS = (
     "onCreateCommand",
@@ -115,7 +117,11 @@ def draw(
     grants: Grants,
     ineffective: Iterable[Ask],
 ) -> Plan:
-    """The plan for a configuration that the policy lets pass."""
+    """The plan for a configuration that the policy lets pass.
+
+    Raises:
+        InvalidInput: it has more lifecycle commands than there may be.
+    """
     notices = [*_notices(configuration, merged, local)]
     notices += [
         f"{ask.property} ({ask.value[:100]}): it is allowed, but nothing comes of it here"
@@ -277,7 +283,11 @@ def _attributes(attributes: Mapping[str, Any], number: int) -> Mapping[str, Any]
 
 
 def _commands(merged: Mapping[str, Any]) -> dict[str, list[Command]]:
-    """In the order in which they run: those of the image, of features, and of the project."""
+    """In the order in which they run: those of the image, of features, and of the project.
+
+    Raises:
+        InvalidInput: there are too many.
+    """
     found: dict[str, list[Command]] = {}
     for hook in HOOKS:
         commands = [
@@ -285,6 +295,12 @@ def _commands(merged: Mapping[str, Any]) -> dict[str, list[Command]]:
         ]
         if commands:
             found[hook] = commands
+    count = sum(len(command.parts) for commands in found.values() for command in commands)
+    if count > COMMANDS_LIMIT:
+        raise InvalidInput(
+            f"The lifecycle commands of the image, the features and devcontainer.json have {count} "
+            f"parts; {COMMANDS_LIMIT} is the limit. Put some into a script."
+        )
     return found
 
 

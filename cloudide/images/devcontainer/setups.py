@@ -83,6 +83,7 @@ class _Kept:
         self.task: asyncio.Task[None] | None = None
         self.wait_for = ""
         self.attaching = False  # somebody came; what that runs is yet to be run
+        self.printed: dict[int, bytearray] = {}  # what runs has printed, by the `id` of its Run
 
 
 class Setups:
@@ -130,24 +131,39 @@ class Setups:
         """Run what failed once more, and what follows.
 
         Raises:
-            Conflict: nothing failed, or it runs.
+            Conflict: nothing failed, or it runs. AgentUnavailable: the workspace does not run.
         """
         kept = self._kept.get(workspace)
-        if kept is None or kept.task is not None or not _failed(kept.setup):
+        failed = _failed(kept.setup) if kept is not None else None
+        if kept is None or kept.task is not None or failed is None:
             raise Conflict("There is nothing of the setup that failed.")
         self._agents.agent(workspace)
+        if failed.hook == ATTACH:  # which else waits for somebody to come
+            kept.attaching = True
         for run in kept.setup.runs:
             if run.state is not RunState.DONE:
                 run.state = RunState.INTERRUPTED
         self._begin(workspace, kept, kept.setup.container)
 
-    def runs(self, workspace: str) -> list[Run]:
+    async def runs(self, workspace: str) -> list[Run]:
+        """All of them, those that run with what they have printed so far."""
         kept = self._kept.get(workspace)
-        return kept.setup.runs if kept else []
+        if kept is None:
+            return []
+        printed = [
+            (run, kept.printed[id(run)]) for run in kept.setup.runs if id(run) in kept.printed
+        ]
+        texts = await _texts([output for _, output in printed])
+        for (run, output), text in zip(printed, texts, strict=True):
+            if kept.printed.get(id(run)) is output:
+                run.output = text
+        return kept.setup.runs
 
     def running(self, workspace: str) -> list[str]:
         """The hooks whose commands run now."""
-        return list({run.hook for run in self.runs(workspace) if run.state is RunState.RUNNING})
+        kept = self._kept.get(workspace)
+        runs = kept.setup.runs if kept else []
+        return list({run.hook for run in runs if run.state is RunState.RUNNING})
 
     def about(self, workspace: str) -> dict[str, Any]:
         """What a workspace's view says: `state` running, done or failed; `ready`: what is to be
@@ -207,17 +223,19 @@ class Setups:
         if new_container:
             done = [hook for hook in done if hook in ONCE]
         done = [hook for hook in done if hook != ATTACH]
+        agent = self._agents.agent(workspace)  # where there is none, it is tried again
         kept.setup = Setup(version, container, done, _prepared(plan, done, old))
-        agent = self._agents.agent(workspace)
         for hook in HOOKS:
             if hook in kept.setup.done or (hook == ATTACH and not kept.attaching):
                 continue
             if hook == ATTACH:
                 kept.attaching = False
+            # What is written between hooks is enough to go on from: one that is cut off runs anew.
+            if any(run.hook == hook for run in kept.setup.runs):
+                await self._write(workspace, kept.setup)
             if not await self._hook(workspace, kept, agent, hook, plan.folder):
                 break
             kept.setup.done.append(hook)
-            await self._write(workspace, kept.setup)
         for run in kept.setup.runs:
             if run.state is RunState.WAITING and _failed(kept.setup):
                 run.state = RunState.SKIPPED
@@ -230,11 +248,11 @@ class Setups:
         for runs in _commands(kept.setup.runs, hook):
             for run in runs:
                 run.state = RunState.RUNNING
-            await self._write(workspace, kept.setup)
             self.on_change(workspace)
             try:
-                await asyncio.gather(*(self._part(agent, run, folder) for run in runs))
+                await asyncio.gather(*(self._part(kept, agent, run, folder) for run in runs))
             finally:
+                kept.printed.clear()
                 for run in runs:
                     if run.state is RunState.RUNNING:
                         run.state = RunState.INTERRUPTED
@@ -242,37 +260,39 @@ class Setups:
                 return False
         return True
 
-    async def _part(self, agent: Agent, run: Run, folder: str) -> None:
+    async def _part(self, kept: _Kept, agent: Agent, run: Run, folder: str) -> None:
         """Run it to its end; it is done, failed, or (the workspace stopped) interrupted."""
-        output = bytearray()
+        output = kept.printed[id(run)] = bytearray()
 
         def take(_stream: int, data: bytes) -> None:
             output.extend(data)
-            del output[:-OUTPUT_LIMIT]
-            run.output = _shown(output)
+            if len(output) > 2 * OUTPUT_LIMIT:
+                del output[:-OUTPUT_LIMIT]
 
         words = ["/bin/sh", "-c", run.command] if isinstance(run.command, str) else run.command
         began = time.monotonic()
-        run.output = ""
+        state, code, note = RunState.FAILED, None, ""
         try:
             ended = await agent.execute(
                 ["/bin/sh", "-c", _IN_FOLDER, folder or ".", *words],
                 on_output=take,
                 timeout=self._timeout,
             )
-            run.exit = ended.code
-            run.state = RunState.DONE if ended.code == 0 else RunState.FAILED
-            if ended.code is None:
-                run.output += f"\n[It was ended by signal {ended.signal}.]"
+            code = ended.code
+            if code == 0:
+                state = RunState.DONE
+            elif code is None:
+                note = f"\n[It was ended by signal {ended.signal}.]"
         except TimeoutError:
-            run.state = RunState.FAILED
-            run.output += f"\n[It took longer than {self._timeout:g} s, which is the limit.]"
+            note = f"\n[It took longer than {self._timeout:g} s, which is the limit.]"
         except AgentUnavailable:
-            run.state = RunState.INTERRUPTED
+            state = RunState.INTERRUPTED
         except CloudIDEError as error:
-            run.state = RunState.FAILED
-            run.output += f"\n[{error.message}]"
-        run.seconds = round(time.monotonic() - began, 3)
+            note = f"\n[{error.message}]"
+        seconds = round(time.monotonic() - began, 3)
+        [text] = await _texts([output])
+        kept.printed.pop(id(run), None)
+        run.state, run.exit, run.seconds, run.output = state, code, seconds, text + note
 
     async def _write(self, workspace: str, setup: Setup) -> None:
         of_it = workspace_setups.c.workspace == workspace
@@ -309,10 +329,22 @@ def _failed(setup: Setup) -> Run | None:
 
 
 def _cut_off(setup: Setup) -> bool:
-    return any(run.state in (RunState.RUNNING, RunState.INTERRUPTED) for run in setup.runs)
+    """Whether something was to run, and nobody runs it; what has to wait for somebody to come, or
+    follows what failed, is not."""
+    cut_off = {RunState.RUNNING, RunState.INTERRUPTED}
+    if any(run.state in cut_off for run in setup.runs):
+        return True
+    waiting = any(run.state is RunState.WAITING and run.hook != ATTACH for run in setup.runs)
+    return waiting and _failed(setup) is None
 
 
-def _shown(output: bytearray) -> str:
+async def _texts(outputs: Iterable[bytearray]) -> list[str]:
+    """The ends of them as text; what is a stranger's may take its time, beside the loop."""
+    ends = [bytes(each[-OUTPUT_LIMIT:]) for each in outputs]
+    return await asyncio.to_thread(lambda: [_shown(each) for each in ends]) if ends else []
+
+
+def _shown(output: bytes) -> str:
     """As text: control characters, which terminals obey, are left out."""
     text = output.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
     return "".join(char for char in text if char.isprintable() or char in "\n\t")
