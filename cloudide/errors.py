@@ -29,6 +29,7 @@ class CloudIDEError(Exception):
     status = 500
     close_code = 1011
     title = "Something went wrong"
+    retry_after: int | None = None  # seconds until the same request may go through
 
     def __init__(self, message: str | None = None, **details: object) -> None:
         super().__init__(message or self.title)
@@ -80,10 +81,12 @@ class NotEditable(CloudIDEError):
 
 class TooMany(CloudIDEError):
     status, close_code, title = 429, 4429, "Too many requests"
+    retry_after = 5
 
 
 class Unavailable(CloudIDEError):
     status, close_code, title = 503, 1013, "Not available right now; try again shortly"
+    retry_after = 5
 
 
 class EngineUnavailable(Unavailable):

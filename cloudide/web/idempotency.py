@@ -39,6 +39,7 @@ class KeyReused(CloudIDEError):
 
 class UnderWay(Conflict):
     title = "This request is under way already"
+    retry_after = 1
 
 
 class _Answer(msgspec.Struct):

@@ -8,13 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cloudide.errors import CloudIDEError, TooMany, Unavailable
+from cloudide.errors import CloudIDEError
 from cloudide.web.error_pages import error_page
 
 _log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 5
 
 
 class FieldError(msgspec.Struct):
@@ -36,9 +35,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 def problem(error: CloudIDEError) -> Response:
-    headers = {}
-    if isinstance(error, (TooMany, Unavailable)):
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
     pointer = error.details.get("pointer")
     errors = [FieldError(pointer, error.message)] if isinstance(pointer, str) else []
     return _render(Problem(error.title, error.status, error.message, errors=errors), headers)

@@ -85,12 +85,22 @@ async function refresh() {
   const assets = [...new Set(text.match(/\/assets\/[\w.-]+/g) ?? [])];
   if (assets.length === 0) return; // the front end is not built
   const name = PREFIX + assets.sort().join(',');
-  const known = await caches.has(name);
-  await (await caches.open(name)).put(PAGE, response);
-  if (known) return;
+  const [newest] = await buildNames();
+  const former = newest !== name && (await caches.has(name)) ? await entries(name) : [];
+  if (former.length > 0) await caches.delete(name); // the server went back to it: made anew, it is the latest
+  const cache = await caches.open(name);
+  for (const [request, kept] of former) await cache.put(request, kept);
+  await cache.put(PAGE, response);
+  if (newest === name) return;
   const names = await buildNames();
   await Promise.all(names.slice(BUILDS).map((old) => caches.delete(old)));
   await keepAll(assets);
+}
+
+async function entries(name) {
+  const cache = await caches.open(name);
+  const requests = await cache.keys();
+  return Promise.all(requests.map(async (request) => [request, await cache.match(request)]));
 }
 
 /** The latest first: caches are listed in the order in which they were made. */

@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 
 function store(at = path): OfflineStore {
-  return new OfflineStore('w', at, storage);
+  return new OfflineStore('ada', 'w', at, storage);
 }
 
 /** A document with `text`, kept in the store of `epoch`. */
@@ -55,6 +55,12 @@ describe('the offline store', () => {
     const doc = new Y.Doc();
     expect(await store().attach(doc, 'e1')).toEqual([clientID]);
     expect(doc.getText('content').toString()).toBe('text');
+  });
+
+  test('keeps what one person typed from the next one in this browser', async () => {
+    (await keep(store(), 'e1', 'mine')).destroy();
+    expect(await kept(new OfflineStore('bo', 'w', path, storage), 'e1')).toBe('');
+    expect(await kept(store(), 'e1')).toBe('mine');
   });
 
   test('begins empty in another epoch', async () => {

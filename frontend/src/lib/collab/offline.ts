@@ -1,8 +1,9 @@
 /**
  * What this browser keeps of a document, so that nothing typed is lost with the connection.
  *
- * Each document has its own IndexedDB store of Yjs updates, shared by the tabs that show it. A
- * small record in localStorage, one a path, names the store, the epoch it belongs to, which Yjs
+ * Each document has its own IndexedDB store of Yjs updates, shared by the tabs in which one person
+ * has it open; who signs in next in this browser has another, and sends nothing of theirs. A small
+ * record in localStorage, one a path, names the store, the epoch it belongs to, which Yjs
  * clients (one a tab) still have unacknowledged edits in it, and older stores that hold text which
  * was never synced. A store's name says nothing about the path, so that it stays when a file moves;
  * nor about the epoch, because a document that went wrong is given up for a fresh one of the same.
@@ -35,13 +36,14 @@ export class OfflineStore {
   #store: string | null = null;
 
   constructor(
+    readonly person: string,
     readonly workspace: string,
     public path: string,
     private readonly storage: KeyValue = window.localStorage,
   ) {}
 
   get #key(): string {
-    return `cloudide.document.${this.workspace}/${this.path}`;
+    return `cloudide.document.${this.person}.${this.workspace}/${this.path}`;
   }
 
   get record(): DocumentRecord {

@@ -23,7 +23,7 @@ class Page {
   ) {
     this.provider = new Provider({
       url: 'ws://host/collab/a.txt',
-      offline: new OfflineStore('w', path, storage),
+      offline: new OfflineStore('ada', 'w', path, storage),
       backoff: new Backoff(1, 1),
       connect: room.connect,
       events: {
@@ -136,7 +136,7 @@ describe('a provider', () => {
     room.up = true;
     await reloaded.synced();
     expect(room.text).toBe('base+kept');
-    expect(new OfflineStore('w', `file-${path}`, storage).record.unsynced).toEqual([]);
+    expect(new OfflineStore('ada', 'w', `file-${path}`, storage).record.unsynced).toEqual([]);
   });
 
   test('gives unsynced text back when the server began another epoch', async () => {
@@ -175,7 +175,7 @@ describe('a provider', () => {
 
     const third = open(room);
     await vi.waitFor(() => expect(third.orphans).toEqual(['old mine']));
-    const store = new OfflineStore('w', `file-${path}`, storage);
+    const store = new OfflineStore('ada', 'w', `file-${path}`, storage);
     await store.dropOrphans();
     expect(store.record.orphans).toEqual([]);
   });
@@ -188,7 +188,7 @@ describe('a provider', () => {
     await vi.waitFor(() => expect(page.text).toBe('new'));
     await page.synced();
     expect(page.orphans).toEqual([]);
-    expect(new OfflineStore('w', `file-${path}`, storage).record).toMatchObject({
+    expect(new OfflineStore('ada', 'w', `file-${path}`, storage).record).toMatchObject({
       epoch: 'e2',
       unsynced: [],
       orphans: [],

@@ -3,11 +3,13 @@
  * compares, the former lines among the present ones. Loaded once there is something to compare with.
  */
 import { Chunk, unifiedMergeView } from '@codemirror/merge';
-import { type EditorState, type Extension, Facet, RangeSet, RangeSetBuilder, StateField, Text } from '@codemirror/state';
-import { EditorView, gutter, GutterMarker } from '@codemirror/view';
+import { type ChangeSet, type Extension, Facet, RangeSet, RangeSetBuilder, StateEffect, StateField, Text } from '@codemirror/state';
+import { EditorView, gutter, GutterMarker, ViewPlugin, type ViewUpdate } from '@codemirror/view';
 
 /** A stretch of text with too many differences is marked as one. */
 const DIFF = { scanLimit: 300, timeout: 40 };
+/** Between two comparisons while somebody types, in ms; meanwhile marks move with their lines. */
+const PAUSE = 250;
 
 type Kind = 'added' | 'changed' | 'removed';
 
@@ -27,7 +29,11 @@ const original = Facet.define<Text, Text>({ combine: (values) => values[0] ?? Te
 interface Changes {
   chunks: readonly Chunk[];
   marks: RangeSet<Mark>;
+  /** What has changed since they were compared. */
+  since: ChangeSet | null;
 }
+
+const compareNow = StateEffect.define<null>();
 
 function marksOf(doc: Text, chunks: readonly Chunk[]): RangeSet<Mark> {
   const marks = new RangeSetBuilder<Mark>();
@@ -48,23 +54,39 @@ function marksOf(doc: Text, chunks: readonly Chunk[]): RangeSet<Mark> {
 const changes = StateField.define<Changes>({
   create(state) {
     const chunks = Chunk.build(state.facet(original), state.doc, DIFF);
-    return { chunks, marks: marksOf(state.doc, chunks) };
+    return { chunks, marks: marksOf(state.doc, chunks), since: null };
   },
   update(found, tr) {
     if (tr.startState.facet(original) !== tr.state.facet(original)) return this.create(tr.state);
-    if (!tr.docChanged) return found;
-    const chunks = Chunk.updateB(found.chunks, tr.state.facet(original), tr.newDoc, tr.changes, DIFF);
-    return { chunks, marks: marksOf(tr.newDoc, chunks) };
+    const since = !tr.docChanged ? found.since : found.since ? found.since.compose(tr.changes) : tr.changes;
+    if (since && tr.effects.some((effect) => effect.is(compareNow))) {
+      const chunks = Chunk.updateB(found.chunks, tr.state.facet(original), tr.newDoc, since, DIFF);
+      return { chunks, marks: marksOf(tr.newDoc, chunks), since: null };
+    }
+    return tr.docChanged ? { chunks: found.chunks, marks: found.marks.map(tr.changes), since } : found;
   },
 });
 
-/** How many places differ; null while nothing is compared. */
-export function countOf(state: EditorState): number | null {
-  return state.field(changes, false)?.chunks.length ?? null;
-}
+/** Compares at most every so often: the work grows with the stretch that differs. */
+const comparing = ViewPlugin.fromClass(
+  class {
+    #timer: ReturnType<typeof setTimeout> | undefined;
+    update({ view, docChanged }: ViewUpdate): void {
+      if (!docChanged || this.#timer !== undefined) return;
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined;
+        view.dispatch({ effects: compareNow.of(null) });
+      }, PAUSE);
+    }
+    destroy(): void {
+      clearTimeout(this.#timer);
+    }
+  },
+);
 
 /** Goes to the next place that differs, or the one before; around the ends. */
 export function goToChange(view: EditorView, by: 1 | -1): boolean {
+  view.dispatch({ effects: compareNow.of(null) });
   const chunks = view.state.field(changes, false)?.chunks ?? [];
   const { head } = view.state.selection.main;
   const doc = view.state.doc;
@@ -108,6 +130,7 @@ export function changeMarks(text: string, compare: () => void): Extension {
   return [
     original.of(Text.of(text.split('\n'))),
     changes,
+    comparing,
     gutter({
       class: 'cm-change-gutter',
       markers: (view) => view.state.field(changes).marks,
@@ -145,6 +168,7 @@ function control(type: 'accept' | 'reject', action: (event: MouseEvent) => void)
   button.className = 'cm-revert';
   button.textContent = 'Take back';
   button.title = 'Make this what was committed';
-  button.onmousedown = action;
+  button.onmousedown = (event) => event.preventDefault(); // the editor keeps the keyboard
+  button.onclick = action; // by Enter and Space, too
   return button;
 }

@@ -9,6 +9,7 @@ import { FileHistory } from '../history/history.svelte';
 import { offsetOf } from '../languages/positions';
 import { type BlameRun, CloseCode, type Converted, type Conversion, type TextFormat } from '../protocol';
 import { fileUrl, request, send, urlPath, websocketUrl, workspaceUrl } from '../session/api';
+import { session } from '../session/session.svelte';
 import { theme } from '../shell/theme.svelte';
 import { toasts } from '../shell/toasts.svelte';
 import { languageOf } from './languages';
@@ -77,7 +78,7 @@ export class OpenDocument {
     private readonly edits: (document: OpenDocument) => void = () => undefined,
   ) {
     this.path = path;
-    this.#offline = new OfflineStore(workspace, path);
+    this.#offline = new OfflineStore(session.user?.id ?? '', workspace, path);
     this.provider = new Provider({
       url: socketUrl(workspace, path),
       offline: this.#offline,

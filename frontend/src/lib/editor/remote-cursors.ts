@@ -5,7 +5,7 @@
  * positions, `user` written by the server), so its clients and ours see each other. Every state
  * comes from elsewhere and is checked before use; a name shows for a while after its cursor moved.
  */
-import { type Extension, type Range, RangeSet } from '@codemirror/state';
+import { type Extension, type Range, RangeSet, StateEffect } from '@codemirror/state';
 import {
   Decoration,
   type DecorationSet,
@@ -20,6 +20,11 @@ import * as Y from 'yjs';
 import { readableOn, safeColor } from '../shell/colors';
 
 const NAME_SHOWS = 4000;
+/** After a change of the text, in ms; until then cursors move with it. To find their places in the
+ * shared text takes time that grows with its history, which no key should wait for. */
+const SETTLES = 200;
+
+const redraw = StateEffect.define<null>();
 
 interface RemoteCursor {
   client: number;
@@ -102,6 +107,7 @@ class RemoteCursorsPlugin implements PluginValue {
   decorations: DecorationSet = RangeSet.empty;
   #moved = new Map<number, { at: number; key: string }>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #settling: ReturnType<typeof setTimeout> | undefined;
   #destroyed = false;
 
   constructor(
@@ -116,18 +122,28 @@ class RemoteCursorsPlugin implements PluginValue {
   #refresh = (change: Record<'added' | 'updated' | 'removed', number[]>): void => {
     const own = this.awareness.clientID;
     const others = [...change.added, ...change.updated, ...change.removed].some((id) => id !== own);
-    // An empty transaction makes CodeMirror ask for the decorations again, outside any update.
-    if (others && !this.#destroyed) this.view.dispatch({});
+    if (others) this.#redraw();
+  };
+
+  #redraw = (): void => {
+    this.#settling = undefined;
+    if (!this.#destroyed) this.view.dispatch({ effects: redraw.of(null) });
   };
 
   update(update: ViewUpdate): void {
     this.#publish(update);
-    this.decorations = this.#draw();
+    if (update.transactions.some((tr) => tr.effects.some((effect) => effect.is(redraw)))) {
+      this.decorations = this.#draw();
+    } else if (update.docChanged) {
+      this.decorations = this.decorations.map(update.changes);
+      this.#settling ??= setTimeout(this.#redraw, SETTLES);
+    }
   }
 
   destroy(): void {
     this.#destroyed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#settling);
     this.awareness.off('change', this.#refresh);
   }
 
@@ -171,7 +187,7 @@ class RemoteCursorsPlugin implements PluginValue {
     }
     clearTimeout(this.#timer);
     if (nextChange < Infinity) {
-      this.#timer = setTimeout(() => !this.#destroyed && this.view.dispatch({}), nextChange + 20);
+      this.#timer = setTimeout(this.#redraw, nextChange + 20);
     }
     return Decoration.set(ranges, true);
   }

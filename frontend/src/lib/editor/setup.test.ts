@@ -19,7 +19,7 @@ class Tab {
   constructor(room: FakeRoom, path: string) {
     this.provider = new Provider({
       url: 'ws://host/collab/a.txt',
-      offline: new OfflineStore('w', path, fakeStorage()),
+      offline: new OfflineStore('ada', 'w', path, fakeStorage()),
       backoff: new Backoff(1, 1),
       connect: room.connect,
       events: {

@@ -259,7 +259,9 @@ export class Editor {
   }
 
   setReadOnly(readOnly: boolean): void {
+    const before = this.view.state.readOnly;
     this.view.dispatch({ effects: this.#readOnly.reconfigure(EditorState.readOnly.of(readOnly)) });
+    if (this.#comparing && readOnly !== before) void this.compare(true); // what may be taken back is another now
   }
 
   setDark(dark: boolean): void {

@@ -56,10 +56,25 @@ test('a server that stays away is told of', async () => {
   expect(came).toHaveLength(3);
 });
 
-test('what has no key and would be done twice is not sent again', async () => {
+test.each([
+  ['POST', {}],
+  ['DELETE', {}],
+  ['PUT', { 'If-None-Match': '*' }],
+])('%s %j, which a second time would do or say something else, is not sent again', async (method, headers) => {
   const came = breaking(1);
-  expect(await outcome(send('/api/v1/files', { method: 'POST', body: 'x' }))).toContain('cannot be reached');
+  expect(await outcome(send('/api/v1/files', { method, headers }))).toContain('cannot be reached');
   expect(came).toHaveLength(1);
+});
+
+test('what is still being done when it is sent again is waited for', async () => {
+  const answers = [
+    () => Promise.reject(new TypeError('Failed to fetch')),
+    () => Promise.resolve(new Response('{}', { status: 409, headers: { 'Retry-After': '1' } })),
+    () => Promise.resolve(new Response('{"done": true}')),
+  ];
+  vi.useFakeTimers();
+  vi.stubGlobal('fetch', () => answers.shift()?.());
+  expect(await outcome(request('POST', '/api/v1/things', {}))).toEqual({ done: true });
 });
 
 test('what was given up is not sent again', async () => {

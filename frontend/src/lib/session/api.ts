@@ -11,10 +11,17 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether the server, or what stands before it, cannot answer now; it may a moment later. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
+}
+
 export const NOT_REACHABLE = 'The server cannot be reached. Check that it runs, then try again.';
 
 /** How long to wait before a request whose connection broke is sent again, in ms. */
 const PATIENCE = [200, 800];
+/** How long the first sending of a request may take while its repetitions are told to wait, in ms. */
+const UNDER_WAY = 60_000;
 
 /** Sends JSON, answers the parsed JSON body (null when there is none). Raises ApiError. */
 export async function request<T>(method: string, url: string, body?: unknown): Promise<T> {
@@ -59,17 +66,32 @@ export async function send(url: string, init: RequestInit = {}): Promise<Respons
  * container that starts beside it is enough for. So what may be sent again is.
  */
 async function fetchPatiently(url: string, init: RequestInit): Promise<Response> {
-  const repeatable = init.method !== 'POST' || new Headers(init.headers).has('Idempotency-Key');
-  for (let tried = 0; ; tried++) {
+  const until = Date.now() + UNDER_WAY;
+  for (let broken = 0; ; ) {
     try {
-      return await fetch(url, init);
+      const response = await fetch(url, init);
+      const wait = Number(response.headers.get('Retry-After'));
+      // What was sent before the connection broke is still being done.
+      if (broken === 0 || response.status !== 409 || !wait || Date.now() > until) return response;
+      await pause(wait * 1000);
     } catch (error) {
       if (error instanceof DOMException && error.name === 'AbortError') throw error;
-      const wait = PATIENCE[tried];
-      if (!repeatable || wait === undefined) throw new ApiError(0, NOT_REACHABLE);
-      await new Promise((resolve) => setTimeout(resolve, wait));
+      const wait = PATIENCE[broken++];
+      if (!isRepeatable(init) || wait === undefined) throw new ApiError(0, NOT_REACHABLE);
+      await pause(wait);
     }
   }
+}
+
+/** Whether a second sending of a request does no more, and says no less, than the first. */
+function isRepeatable({ method = 'GET', headers: given }: RequestInit): boolean {
+  const headers = new Headers(given);
+  if (headers.has('If-Match') || headers.has('If-None-Match')) return false;
+  return ['GET', 'HEAD', 'PUT', 'PATCH'].includes(method) || headers.has('Idempotency-Key');
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** 128 bits; `crypto.randomUUID` is missing where a page came without TLS. */

@@ -1,6 +1,6 @@
 import type { Accepted, DeviceRequest, InvitePreview, Provider, TokenScope, User } from '../protocol';
 import { forgetAll, remember, remembered } from '../shell/stored';
-import { ApiError, messageOf, request } from './api';
+import { ApiError, isPassing, messageOf, request } from './api';
 
 /** How long until the server is asked again who is signed in, in ms. */
 const AGAIN = 5000;
@@ -17,10 +17,10 @@ class Session {
       this.#adopt((await request<{ user: User }>('GET', '/api/v1/session')).user);
     } catch (error) {
       const signedOut = error instanceof ApiError && (error.status === 401 || error.status === 403);
-      const offline = error instanceof ApiError && error.status === 0;
       if (signedOut) this.#forget();
       // Without a connection a workspace shows what this browser has of it to whoever was signed in.
-      const last = offline && window.location.pathname.startsWith('/w/') ? remembered<User | null>('person', null) : null;
+      const here = window.location.pathname.startsWith('/w/') ? remembered<User | null>('person', null) : null;
+      const last = isPassing(error) ? (this.user ?? here) : null;
       if (last) {
         this.user = last;
         this.status = 'in';

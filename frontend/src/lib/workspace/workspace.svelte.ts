@@ -24,7 +24,7 @@ import { Ports } from '../ports/ports.svelte';
 import { Resources } from '../resources/resources.svelte';
 import { Search } from '../search/search.svelte';
 import { Services } from '../services/services.svelte';
-import { ApiError, messageOf, request, workspaceUrl } from '../session/api';
+import { ApiError, isPassing, messageOf, request, workspaceUrl } from '../session/api';
 import { session } from '../session/session.svelte';
 import { remember, remembered } from '../shell/stored';
 import { toasts } from '../shell/toasts.svelte';
@@ -146,7 +146,7 @@ export class OpenWorkspace {
 
   /** Without a connection, the workspace as it was when this browser last saw it. */
   #remembered(error: unknown): boolean {
-    const last = error instanceof ApiError && error.status === 0 ? remembered<Workspace | null>(this.#key, null) : null;
+    const last = isPassing(error) ? remembered<Workspace | null>(this.#key, null) : null;
     if (last === null) return false;
     this.workspace = last;
     this.#stale = true;
