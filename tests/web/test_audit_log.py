@@ -14,9 +14,11 @@ from cloudide.web import routes
 NOT_RECORDED = {
     ("POST", "/api/v1/invites/preview"),
     ("POST", "/api/v1/providers/{provider}/begin"),  # what comes of it is
+    ("POST", "/api/v1/prebuilds/{prebuild}/hook"),  # a Git host's; what comes of it has its log
     ("POST", "/api/v1/device/authorize"),  # what comes of it is
     ("POST", f"{routes.WORKSPACE}/activity"),
     ("POST", f"{routes.WORKSPACE}/git/stage"),
+    ("POST", f"{routes.WORKSPACE}/git/hunks"),
     ("POST", f"{routes.WORKSPACE}/search"),
     ("POST", f"{routes.WORKSPACE}/gather"),
     ("POST", f"{routes.WORKSPACE}/ports/{{port}}/ticket"),

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -18,7 +19,9 @@ HEX = hmac.new(SECRET.encode(), BODY, hashlib.sha256).hexdigest()
 SHA1 = hmac.new(SECRET.encode(), BODY, hashlib.sha1).hexdigest()
 
 
-def standard(stamp: float) -> dict[str, str]:
+def standard(age: float = 0.0) -> dict[str, str]:
+    """Signed so many seconds ago."""
+    stamp = time.time() - age
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     signed = hmac.new(key, f"id.{stamp:.0f}.".encode() + BODY, hashlib.sha256).digest()
     signature = f"v1,wrong v1,{base64.b64encode(signed).decode()}"
@@ -38,9 +41,9 @@ def standard(stamp: float) -> dict[str, str]:
         ({"x-forgejo-signature": HEX}, BODY, True),
         ({"x-gogs-signature": HEX}, BODY, True),
         ({"x-gitlab-token": SECRET}, BODY, True),
-        (standard(time.time()), BODY, True),
-        (standard(time.time() - 3600), BODY, False),
-        (standard(time.time()), BODY + b" ", False),
+        (standard, BODY, True),
+        (lambda: standard(3600), BODY, False),
+        (standard, BODY + b" ", False),
         ({"x-hub-signature-256": f"sha256={HEX}"}, BODY + b" ", False),
         ({"x-hub-signature": f"sha1={SHA1}"}, BODY, False),
         ({"x-hub-signature-256": HEX}, BODY, False),
@@ -53,8 +56,10 @@ def standard(stamp: float) -> dict[str, str]:
     ids=range(17),
 )
 def test_only_who_knows_the_secret_is_believed(
-    headers: dict[str, str], body: bytes, right: bool
+    headers: dict[str, str] | Callable[[], dict[str, str]], body: bytes, right: bool
 ) -> None:
+    if callable(headers):
+        headers = headers()
     assert hooks.is_signed(headers, body, SECRET) is right
 
 

@@ -12,10 +12,16 @@ class Session {
   status = $state<'unknown' | 'in' | 'out' | 'unreachable'>('unknown');
   error = $state('');
 
+  /** How often somebody was signed in or out; what was asked before that says nothing of it. */
+  #turns = 0;
+
   async load(): Promise<void> {
+    const turn = this.#turns;
     try {
-      this.#adopt((await request<{ user: User }>('GET', '/api/v1/session')).user);
+      const { user } = await request<{ user: User }>('GET', '/api/v1/session');
+      if (turn === this.#turns) this.#adopt(user);
     } catch (error) {
+      if (turn !== this.#turns) return;
       const signedOut = error instanceof ApiError && (error.status === 401 || error.status === 403);
       if (signedOut) this.#forget();
       // Without a connection a workspace shows what this browser has of it to whoever was signed in.
@@ -73,6 +79,7 @@ class Session {
 
   async signOut(): Promise<void> {
     await request('DELETE', '/api/v1/session');
+    this.#turns += 1;
     this.#forget();
     this.status = 'out';
   }
@@ -106,6 +113,7 @@ class Session {
   }
 
   #adopt(user: User): void {
+    this.#turns += 1;
     if (this.user && this.user.id !== user.id) forgetAll('workspace.');
     this.user = user;
     remember('person', user);

@@ -31,3 +31,16 @@ test.each([0, 429, 500, 502, 503, 504])('who is in stays in while the server ans
   await vi.advanceTimersByTimeAsync(10_000);
   expect(session.status).toBe('out');
 });
+
+test('who signs in while it is asked who they are is in, whatever the answer to that', async () => {
+  const { session } = await import('./session.svelte');
+  const waiting: ((answer: Response) => void)[] = [];
+  vi.stubGlobal('fetch', (_: string, { method }: RequestInit) =>
+    method === 'GET' ? new Promise<Response>((resolve) => waiting.push(resolve)) : Promise.resolve(new Response(JSON.stringify({ user: ADA }))),
+  );
+  const asked = session.load();
+  await session.signIn('token', 'Ada');
+  waiting[0]?.(new Response('{}', { status: 401 }));
+  await asked;
+  expect([session.status, session.user?.name]).toEqual(['in', 'Ada']);
+});
