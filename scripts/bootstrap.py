@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -416,21 +417,34 @@ def remove_stale_pid_files() -> None:
 
 
 def lint() -> int:
-    """The checks that run nothing; stops at the first that fails."""
-    checks = [
-        (["ruff", "check", "."], ROOT),
-        (["ruff", "format", "--check", "."], ROOT),
-        (["lint-imports"], ROOT),
-        (["pyright"], ROOT),
-        (["npm", "run", "check"], FRONTEND),
-        (["npm", "test"], FRONTEND),
+    """The checks that run nothing: Python's and the front end's side by side, each of them up to
+    the first that fails."""
+    ruff = [["ruff", "check", "."], ["ruff", "format", "--check", "."]]
+    chains = [
+        (ROOT, [*ruff, ["lint-imports"], ["pyright"]]),
+        (FRONTEND, [["npm", "run", "check"], ["npm", "test"]]),
     ]
-    for command, folder in checks:
-        print(f"· {' '.join(command)}", flush=True)
+    with ThreadPoolExecutor() as threads:
+        codes = list(threads.map(lambda chain: check(*chain), chains))
+    return max(codes)
+
+
+def check(folder: Path, commands: list[list[str]]) -> int:
+    for command in commands:
         program = shutil.which(command[0], path=os.environ["PATH"]) or command[0]
-        if code := subprocess.call([program, *command[1:]], cwd=folder, stdin=subprocess.DEVNULL):
+        ended = subprocess.run(
+            [program, *command[1:]],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        said = ended.stdout.decode(errors="replace").rstrip()
+        print(f"· {' '.join(command)}\n{said}", flush=True)
+        if ended.returncode:
             print(f"`{' '.join(command)}` failed.", file=sys.stderr)
-            return code
+            return ended.returncode
     return 0
 
 

@@ -35,7 +35,8 @@ async def test_a_build_is_watched_and_its_version_offered(tmp_path: Path) -> Non
         async with pictured(ada):
             await page.goto(f"{server.url}/images")
             await page.get_by_test_id("new-image").click()
-            await page.keyboard.type("tools")  # the form takes the keyboard
+            await expect(page.get_by_test_id("image-name")).to_be_focused()
+            await page.keyboard.type("tools")
             await page.get_by_test_id("image-archive").set_input_files(archive(DOCKERFILE))
             await picture(ada, "form")
             await page.get_by_test_id("image-create").click()
