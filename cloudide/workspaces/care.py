@@ -269,6 +269,7 @@ class Care:
                     workspace.made_from,
                     lambda progress: self._say(progress.message),
                     workspace.team,
+                    workspace.git_url,
                 )
             case Step.START:
                 await self._means.containers.fence()

@@ -12,7 +12,7 @@ import msgspec
 
 from cloudide.agents.hub import Agents
 from cloudide.settings import Settings
-from cloudide.workspaces.dependencies import Seeds, variables
+from cloudide.workspaces.dependencies import Seeds, go_proxies, variables
 from cloudide.workspaces.runtime import ContainerSpec, Grants, Limits, Runtime
 
 
@@ -67,21 +67,33 @@ class Containers:
         )
 
     async def create(
-        self, id: str, generation: int, image: str, report: Callable[[Any], None], team: str = ""
+        self,
+        id: str,
+        generation: int,
+        image: str,
+        report: Callable[[Any], None],
+        team: str = "",
+        git_url: str = "",
     ) -> None:
-        """Make a workspace's container, not started, with all that is missing for it.
+        """Make a workspace's container, not started, with all that is missing for it: see `draw`.
 
         Raises:
             NotFound, Unavailable, Conflict, EngineUnavailable: as `Images` and `Runtime`.
         """
-        await self._runtime.create(await self.draw(id, generation, image, report, team))
+        await self._runtime.create(await self.draw(id, generation, image, report, team, git_url))
 
     async def draw(
-        self, id: str, generation: int, image: str, report: Callable[[Any], None], team: str = ""
+        self,
+        id: str,
+        generation: int,
+        image: str,
+        report: Callable[[Any], None],
+        team: str = "",
+        git_url: str = "",
     ) -> ContainerSpec:
         """How a workspace's container looks now; its image is built first if it is missing.
 
-        `team`: whose it is, and whose dependency caches it sees.
+        `team`: whose it is, and whose dependency caches it sees. `git_url`: of which repository.
 
         Raises:
             NotFound, Unavailable, EngineUnavailable: as `Images`.
@@ -101,8 +113,9 @@ class Containers:
             environment={
                 "CLOUDIDE_WORKSPACE": id,
                 **settings.preview_variables,
-                **(variables(seed) if seed is not None else {}),
+                **(variables(seed, git_url) if seed is not None else {}),
             },
+            preceding=go_proxies(seed, settings.go_proxy) if seed is not None else {},
             grants=await self._images.grants(image, id),
         )
 

@@ -4,10 +4,17 @@ A *seed* is a volume that the team's workspaces see read-only: wheels for pip, a
 module proxy for Go. It is made anew after a prebuild that depends on more: in a container of
 nobody's, which the project's code has never been in, a copy of the seed before it gets what was
 named, from the registries. Workspaces that run keep the one that they began with.
+
+npm looks for what a lock file names with its hash, and Go for a module by its address. pip takes
+the newest of a name wherever it finds it, so that a package that a hostile project names could
+take the place of another project's own: wheels are in a folder for each repository, are offered to
+workspaces of that one alone, and not by prebuilds of the site.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import shlex
 import time
 from collections.abc import Callable
@@ -38,10 +45,11 @@ INSTALLED = (
 )
 # One that a registry has not, or not for this machine, is left out; the others are of use still.
 FETCH = {
-    "pip": "python3 -m pip download --quiet --no-deps --only-binary=:all: --dest pip",
+    "pip": "python3 -m pip download --quiet --no-deps --only-binary=:all: --dest pip/{folder}",
     "npm": "npm cache add --cache npm",
     "go": "cd / && GOMODCACHE=/workspace/go GOFLAGS=-modcacherw go mod download",
 }
+GO_PROXY = "https://proxy.golang.org,direct"  # as `go help environment` has it
 TOGETHER = 50  # packages that one command fetches
 
 
@@ -87,18 +95,29 @@ class Seeds:
         self.on_change()
 
 
-def variables(seed: Seed) -> dict[str, str]:
-    """What tells pip, npm and Go of a seed."""
+def folder_of(git_url: str) -> str:
+    """Where the wheels of a repository are."""
+    return hashlib.sha256(git_url.encode()).hexdigest()[:32] if git_url else ""
+
+
+def variables(seed: Seed, git_url: str) -> dict[str, str]:
+    """What tells pip and npm of a seed, in a workspace of a repository or ("") of none."""
     found: dict[str, str] = {}
-    if seed.packages.pip:
+    folder = folder_of(git_url)
+    if folder and any(each.startswith(f"{folder}/") for each in seed.packages.pip):
         # Without a network pip asks its index in vain for each package before it looks here.
-        found |= {"PIP_FIND_LINKS": f"{SEEDS}/pip", "PIP_RETRIES": "1"}
+        found |= {"PIP_FIND_LINKS": f"{SEEDS}/pip/{folder}", "PIP_RETRIES": "1"}
     if seed.packages.npm:
         found |= {"npm_config_prefer_offline": "true"}
-    if seed.packages.go:
-        proxy = "https://proxy.golang.org,direct"
-        found |= {"GOPROXY": f"file://{SEEDS}/go/cache/download,{proxy}"}
     return found
+
+
+def go_proxies(seed: Seed, go_proxy: str) -> dict[str, tuple[str, str]]:
+    """What tells Go of a seed: a proxy before the image's own, or else the site's or Go's default
+    (`ContainerSpec.preceding`)."""
+    if not seed.packages.go:
+        return {}
+    return {"GOPROXY": (f"file://{SEEDS}/go/cache/download", go_proxy or GO_PROXY)}
 
 
 # npm writes where it reads: a new home gets a copy of its own, which nobody else sees.
@@ -133,9 +152,18 @@ async def _content(agent: Agent, path: str) -> bytes:
 
 
 async def fetch(
-    agent: Agent, packages: Packages, settings: Settings, log: Callable[[str], None]
-) -> Packages:
-    """Have registries' packages in the root of a workspace; those that could be had."""
+    agent: Agent,
+    packages: Packages,
+    folder: str,
+    settings: Settings,
+    seconds: float,
+    log: Callable[[str], None],
+) -> tuple[Packages, Packages]:
+    """Have registries' packages (`Packages.of_repository` of a folder) in the root of a workspace.
+
+    Answers those that could be had, and those that could not; what is left after `seconds` is
+    neither.
+    """
     mirrors = {
         "PIP_INDEX_URL": settings.pip_index,
         "npm_config_registry": settings.npm_registry,
@@ -145,22 +173,28 @@ async def fetch(
     index = urlsplit(settings.pip_index)
     if index.scheme == "http" and index.hostname:
         environment["PIP_TRUSTED_HOST"] = index.hostname  # whoever set it so wants that
-    found: dict[str, list[str]] = {}
-    for kind, command in FETCH.items():
-        names: list[str] = getattr(packages, kind)
-        got: list[str] = []
-        for at in range(0, len(names), TOGETHER):
-            batch = names[at : at + TOGETHER]
-            if await _run(agent, command, batch, environment, settings):
-                got += batch
-                continue
-            for name in batch:
-                if await _run(agent, command, [name], environment, settings):
-                    got.append(name)
-        if names:
-            log(f"Cache for {kind}: {len(got)} of {len(names)} packages")
-        found[kind] = got
-    return Packages(**found)
+    got: dict[str, list[str]] = {kind: [] for kind in FETCH}
+    failed: dict[str, list[str]] = {kind: [] for kind in FETCH}
+    try:
+        async with asyncio.timeout(seconds):
+            for kind, template in FETCH.items():
+                command = template.format(folder=folder)
+                names: list[str] = getattr(packages, kind)
+                for at in range(0, len(names), TOGETHER):
+                    batch = names[at : at + TOGETHER]
+                    plain = [name.removeprefix(f"{folder}/") for name in batch]
+                    if await _run(agent, command, plain, environment, settings):
+                        got[kind] += batch
+                        continue
+                    for name, asked in zip(batch, plain, strict=True):
+                        had = await _run(agent, command, [asked], environment, settings)
+                        (got if had else failed)[kind].append(name)
+    except TimeoutError:
+        log(f"The caches are not complete after {seconds:.0f} s; the next prebuild goes on.")
+    for kind in FETCH:
+        if names := getattr(packages, kind):
+            log(f"Cache for {kind}: {len(got[kind])} of {len(names)} packages")
+    return Packages(**got), Packages(**failed)
 
 
 async def _run(

@@ -367,7 +367,7 @@ class DockerRuntime:
                     **self._labels(spec.workspace_id),
                     "cloudide.generation": str(spec.generation),
                 },
-                image_variables={line.split("=", 1)[0] for line in config.get("Env") or []},
+                image_variables=_variables(config.get("Env") or []),
             ),
             name=name,
         )["Id"]
@@ -385,7 +385,7 @@ def _container_config(
     seeds: str,
     owner: tuple[int, int],
     labels: dict[str, str],
-    image_variables: set[str],
+    image_variables: dict[str, str],
 ) -> dict[str, Any]:
     from docker.types import LogConfig, Mount
 
@@ -413,7 +413,7 @@ def _container_config(
         user=f"{owner[0]}:{owner[1]}",
         working_dir=WORKSPACE,
         hostname="workspace",
-        environment={**environment, **spec.environment},
+        environment={**environment, **spec.environment, **_joined(spec, image_variables)},
         labels=labels,
         stop_signal="SIGTERM",
         healthcheck={"test": ["NONE"]},  # the image's own says nothing about the agent
@@ -435,6 +435,18 @@ def _container_config(
             log_config=LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"}),
         ),
     )
+
+
+def _variables(lines: list[str]) -> dict[str, str]:
+    """The variables of an image (OCI image-spec, config, `Env`)."""
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _joined(spec: ContainerSpec, image_variables: dict[str, str]) -> dict[str, str]:
+    return {
+        name: f"{value},{image_variables.get(name) or default}"
+        for name, (value, default) in spec.preceding.items()
+    }
 
 
 def _image(client: APIClient, reference: str) -> dict[str, Any]:

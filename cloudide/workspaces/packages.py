@@ -19,7 +19,10 @@ LENGTH = 200  # characters of a name with its version
 
 
 class Packages(msgspec.Struct, frozen=True):
-    """`name==version` for pip, `name@version` for npm, `module@version` for Go; the newest last."""
+    """`name==version` for pip, `name@version` for npm, `module@version` for Go; the newest last.
+
+    Of a shared cache those for pip are in the folder of a repository: `folder/name==version`.
+    """
 
     pip: list[str] = []
     npm: list[str] = []
@@ -36,12 +39,20 @@ class Packages(msgspec.Struct, frozen=True):
             _joined(self.go, newer.go, limit),
         )
 
+    def of_repository(self, folder: str, limit: int) -> Packages:
+        """As a shared cache has them, of a kind up to `limit`; with `folder` "" none for pip."""
+        pip = [f"{folder}/{each}" for each in self.pip] if folder else []
+        return Packages(pip[-limit:], self.npm[-limit:], self.go[-limit:])
+
     def without(self, known: Packages) -> Packages:
         return Packages(
-            [each for each in self.pip if each not in known.pip],
-            [each for each in self.npm if each not in known.npm],
-            [each for each in self.go if each not in known.go],
+            _less(self.pip, known.pip), _less(self.npm, known.npm), _less(self.go, known.go)
         )
+
+
+def _less(names: list[str], known: list[str]) -> list[str]:
+    had = set(known)
+    return [each for each in names if each not in had]
 
 
 def _joined(older: list[str], newer: list[str], limit: int) -> list[str]:

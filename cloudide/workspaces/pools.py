@@ -242,7 +242,9 @@ class Pools(Listener):
     async def _check(self, slot: Slot, pools: dict[Key, Pool]) -> None:
         """Find out whether a slot is as it should be; it leaves if it is not."""
         try:
-            spec = await self._containers.draw(slot.id, GENERATION, slot.image, _silent, slot.team)
+            spec = await self._containers.draw(
+                slot.id, GENERATION, slot.image, _silent, slot.team, slot.git_url
+            )
             observed = await self._runtime.inspect(slot.id)
             right = (
                 slot.key in pools
@@ -294,7 +296,9 @@ class Pools(Listener):
 
     async def _make(self, pool: Pool) -> None:
         id = "w" + secrets.token_hex(6)
-        spec = await self._containers.draw(id, GENERATION, pool.image, _silent, pool.team)
+        spec = await self._containers.draw(
+            id, GENERATION, pool.image, _silent, pool.team, pool.git_url
+        )
         slot = Slot(
             id,
             pool.team,

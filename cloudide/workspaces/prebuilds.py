@@ -18,9 +18,9 @@ import secrets
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -39,7 +39,7 @@ from cloudide.project.schema import FILE, FILE_LIMIT
 from cloudide.settings import Settings
 from cloudide.workspaces import hooks
 from cloudide.workspaces.containers import Containers, Images
-from cloudide.workspaces.dependencies import LIMIT, Seed, Seeds, fetch, gathered
+from cloudide.workspaces.dependencies import LIMIT, Seed, Seeds, fetch, folder_of, gathered
 from cloudide.workspaces.initialize import check_git_ref, check_git_url, clone, command
 from cloudide.workspaces.packages import Packages
 from cloudide.workspaces.pools import MOST
@@ -49,10 +49,14 @@ from cloudide.workspaces.store import Workspace
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 GENERATION = 1
 RECHECK_SECONDS = 60.0
 RETRY_SECONDS = 10.0
 COMMIT_LENGTH = 64
+FETCH_SECONDS = 240.0  # for the packages of one prebuild
+SHARE_SECONDS = 420.0  # for all of making a dependency cache
 PUSH_SECONDS = 60.0  # from one that a push asked for to the next
 LOG_LIMIT = 256 * 1024  # characters
 LINE_LIMIT = 2000  # characters
@@ -81,10 +85,12 @@ class Prebuilds:
         self._agents = agents
         self._settings = settings
         self._seeding = asyncio.Lock()  # a seed is not removed while it is copied
-        self._at_work: tuple[str, asyncio.Task[str]] | None = None
+        self._at_work: tuple[str, asyncio.Task[Any]] | None = None
         self._log = _Log()  # of the one that is being made
         self._default_branches: dict[str, str] = {}  # as cloned last, where none was asked for
         self._heard_at: dict[str, float] = {}  # when a push had one queued
+        # What a prebuild depended on, and what of that was not to be had.
+        self._missed: dict[str, tuple[Packages, Packages]] = {}
         self._pushed: dict[str, float] = {}  # pushes to these wait; when the last had one queued
         self.on_change: Callable[[], None] = lambda: None  # there may be another seed
         self._wake = asyncio.Event()
@@ -190,7 +196,7 @@ class Prebuilds:
     async def delete(self, id: str) -> None:
         """Raises: NotFound."""
         await self._store.discard(id)
-        for memory in (self._default_branches, self._heard_at, self._pushed):
+        for memory in (self._default_branches, self._heard_at, self._pushed, self._missed):
             memory.pop(id, None)
         if self._at_work is not None and self._at_work[0] == id:
             self._at_work[1].cancel()
@@ -269,12 +275,12 @@ class Prebuilds:
         self._log, self._depends = _Log(), Packages()
         await self._store.begin(due.id, builder)
         try:
-            self._at_work = due.id, asyncio.create_task(self._build(due, builder))
-            commit = await self._result()
+            commit = await self._result(due.id, self._build(due, builder))
             seconds = time.monotonic() - began
             await self._store.finished(due.id, builder, commit, seconds, self._log.text())
             _log.info("prebuild.ready", prebuild=due.id, commit=commit)
-            await self._share(due)
+            self.on_change()
+            await self._result(due.id, self._share(due))
         except (TimeoutError, CloudIDEError) as error:
             message = error.message if isinstance(error, CloudIDEError) else "It took too long."
             self._log.add(message)
@@ -283,10 +289,10 @@ class Prebuilds:
         self.on_change()
         return 0.0
 
-    async def _result(self) -> str:
-        """What is built, or why not. Raises: Unavailable: it was deleted meanwhile."""
-        assert self._at_work is not None
-        _, task = self._at_work
+    async def _result(self, id: str, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of the work for a prebuild. Raises: Unavailable: it was deleted meanwhile."""
+        task = asyncio.create_task(work)
+        self._at_work = id, task
         try:
             await asyncio.wait({task})
         finally:
@@ -299,7 +305,7 @@ class Prebuilds:
     async def _build(self, prebuild: Prebuild, builder: str) -> str:
         """Fill the builder's volumes; answers the commit. Its container is gone afterwards."""
         spec = await self._containers.draw(
-            builder, GENERATION, prebuild.image, _silent, prebuild.team
+            *(builder, GENERATION, prebuild.image, _silent), prebuild.team, prebuild.git_url
         )
         agent = await self._started(spec)
         limit, log = self._settings.prebuild_timeout, self._log
@@ -313,7 +319,12 @@ class Prebuilds:
             log.add(f"$ {shlex.join(setup)}")
             await command(agent, setup, limit, "The prebuild's command", log.add)
         commit = await command(agent, ["git", "rev-parse", "HEAD"], limit, "git rev-parse")
-        self._depends = await gathered(agent)
+        try:
+            self._depends = await gathered(agent)
+        except (TimeoutError, CloudIDEError) as error:
+            # What is set up is as good without.
+            _log.warning("dependencies.not_gathered", prebuild=prebuild.id, error=str(error))
+            log.add("What it depends on could not be found out; the caches stay as they are.")
         # The network and the link go with the container; what the files are stays.
         await self._runtime.retire(builder, self._settings.stop_timeout)
         await self._agents.forget(builder)
@@ -327,28 +338,51 @@ class Prebuilds:
         return await self._agents.wait(id, self._settings.start_timeout)
 
     async def _share(self, prebuild: Prebuild) -> None:
-        """Have the dependency caches of its team hold what it depends on."""
+        """Have the dependency caches of its team hold what it depends on.
+
+        What was not to be had is not asked for again while it depends on the same.
+        """
         before = self._seeds.of(prebuild.team)
         had = before.packages if before is not None else Packages()
-        missing = self._depends.without(had)
-        if not missing:
+        folder = folder_of(prebuild.git_url) if prebuild.team else ""
+        depends = self._depends.of_repository(folder, LIMIT)
+        same, missed = self._missed.get(prebuild.id, (depends, Packages()))
+        if same != depends:
+            missed = Packages()
+        wanted = depends.without(missed)
+        if not wanted.without(had):
             return
+        if had.without(had.with_(wanted, LIMIT)):
+            # What is not listed any more would stay among the files: they begin anew.
+            before, had = None, Packages()
+        missing = wanted.without(had)
+        said: list[str] = []  # shown when it is so: workspaces see it from then on
         id = "p" + secrets.token_hex(6)
         await self._store.add(id)
         try:
-            spec = await self._containers.draw(id, GENERATION, prebuild.image, _silent)
-            agent = await self._started(spec)
-            if before is not None:
-                await self.fill(before.id, id)
-            got = await fetch(agent, missing, self._settings, self._log.add)
-            await self._runtime.retire(id, self._settings.stop_timeout)
-            await self._agents.forget(id)
+            async with asyncio.timeout(SHARE_SECONDS):
+                spec = await self._containers.draw(id, GENERATION, prebuild.image, _silent)
+                agent = await self._started(spec)
+                if before is not None:
+                    await self.fill(before.id, id)
+                got, failed = await fetch(
+                    agent, missing, folder, self._settings, FETCH_SECONDS, said.append
+                )
+                await self._runtime.retire(id, self._settings.stop_timeout)
+                await self._agents.forget(id)
+            self._missed[prebuild.id] = depends, missed.with_(failed, LIMIT)
             if got:
-                await self._seeds.set(prebuild.team, Seed(id, had.with_(got, LIMIT)))
+                # All that it depends on is the newest now, what was there already included.
+                there = wanted.without(missing.without(got))
+                await self._seeds.set(prebuild.team, Seed(id, had.with_(there, LIMIT)))
+            for line in said:
+                self._log.add(line)
             await self._store.set_log(prebuild.id, self._log.text())
         except (TimeoutError, CloudIDEError) as error:
             # The prebuild is as good as it was; the next one tries again.
-            _log.warning("dependencies.not_shared", prebuild=prebuild.id, error=str(error))
+            _log.warning(
+                "dependencies.not_shared", prebuild=prebuild.id, error=str(error) or "timeout"
+            )
 
 
 def _silent(_: Any) -> None:

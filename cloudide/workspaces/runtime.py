@@ -60,6 +60,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
         seeds: whose `/workspace` volume is mounted read-only at `SEEDS`; "": nobody's. One that the
             engine has not is left out.
         environment: more variables. User code sees them: nothing secret goes here.
+        preceding: of a variable, what comes before the image's own value, and before what if the
+            image has none; a comma is between.
         grants: what it gets beyond others.
     """
 
@@ -72,6 +74,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     ca_bundle: Path | None = None
     seeds: str = ""
     environment: dict[str, str] = {}
+    preceding: dict[str, tuple[str, str]] = {}
     grants: Grants = Grants()
 
 

@@ -237,7 +237,8 @@ async def test_a_teams_workspaces_install_what_its_projects_use_without_a_networ
         server.terminate()
         await server.wait()
 
-    id = await own.api.create("offline", image="python", team=team)
+    id = await own.api.create("offline", image="python", team=team, git={"url": git_url})
+    bare = await own.api.create("of no project", image="python", team=team)
     other = await own.api.create("another's", image="python")
     instance = (own.data_dir / "instance").read_text().strip()
     network = f"cloudide-{instance}-{id}"
@@ -251,12 +252,17 @@ async def test_a_teams_workspaces_install_what_its_projects_use_without_a_networ
     assert (exit, output.rstrip()[-2:]) == ({"code": 0}, "42"), output
     _, output = await own.api.run(id, "sh", "-c", "rm -rf /opt/cloudide-seeds/pip 2>&1; echo $?")
     assert "Read-only file system" in output
+    # pip takes what it finds by its name alone, so that nothing of one project gets into another.
+    _, output = await own.api.run(
+        bare, "sh", "-c", "ls /opt/cloudide-seeds; echo [$PIP_FIND_LINKS]"
+    )
+    assert output.split() == ["pip", "[]"]
     _, output = await own.api.run(other, "sh", "-c", "ls /opt/cloudide-seeds 2>&1")
     assert "No such file" in output
 
     # What a workspace sees stays until that has gone, and not longer.
     await own.api.delete(f"{PREBUILDS}/{prebuild}")
-    for workspace in (id, other):
+    for workspace in (id, bare, other):
         await own.api.remove(workspace)
     await own.api.delete(f"/api/v1/teams/{team}")
     await own.api.post(PREBUILDS, json={"image": "base", "git": {"url": f"{git_url}-none"}})
