@@ -101,21 +101,21 @@ async def test_a_setup_that_was_cut_off_goes_on(database: Database) -> None:
             await agent.came.wait()
         # It is as if the server were killed here: nothing more is written.
     agent.held.clear()
-    agent.is_there = False
     async with a_server(database, agent, plans) as found:
         assert [run.state for run in await found.runs("w")] == ["done", "waiting", "waiting"]
         found.started("w", "c")
+        assert await settled(found) == ["done", "done", "waiting"]
+        found.started("w", "c")  # what waits for somebody is not cut off
         await settled(found)
-        found.started(
-            "w", "another"
-        )  # neither do they count as run in a container without an agent
-        await settled(found)
+        assert agent.ran == ["first", "second", "second"]
+        plans.plan.commands["postStartCommand"] = [plan.Command({"": "start"})]
+        agent.is_there = False
+        found.started("w", "another")
+        assert await settled(found) == ["done", "done", "waiting"]  # nothing began
         agent.is_there = True
         found.started("w", "another")
-        assert await settled(found) == ["done", "done", "waiting"]
-        found.started("w", "another")  # what waits for somebody is not cut off
-        assert await settled(found) == ["done", "done", "waiting"]
-    assert agent.ran == ["first", "second", "second"]
+        assert await settled(found) == ["done", "done", "done", "waiting"]
+    assert agent.ran[3:] == ["start"]
 
 
 async def test_what_failed_when_somebody_came_can_be_run_again(database: Database) -> None:
