@@ -32,7 +32,8 @@ from cloudide.web.wire import EXTENSION
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 HOSTLESS = {"/healthz", "/readyz", "/metrics"}  # probes come by address
-ORIGINLESS = {"/api/v1/device/authorize", "/api/v1/device/token"}
+# Programs that have no token ask here: for one, or with a signature instead.
+_ORIGINLESS = re.compile(r"/api/v1/(?:device/(?:authorize|token)|prebuilds/[^/]+/hook)")
 # Addresses of the interface that another site may send a browser to.
 _ENTRANCES = re.compile(r"/api/v1/(?:providers/[^/]+/callback|workspaces/[^/]+/ports/[0-9]+/open)")
 # The features of a browser that the IDE uses; all others are denied to whatever runs in it.
@@ -372,9 +373,9 @@ class Edge:
             await self._elsewhere(scope, headers, receive, with_headers)
             return
         origin = headers.get("origin")
-        # A program that has no token yet asks for one: there is nothing that it could misuse.
+        # Without a cookie there is nothing there that somebody's browser could be misused for.
         by_cookie = "authorization" not in headers and not (
-            scope["path"] in ORIGINLESS and "cookie" not in headers
+            "cookie" not in headers and _ORIGINLESS.fullmatch(scope["path"])
         )
         unsafe = scope["method"] not in SAFE_METHODS
         if (unsafe and by_cookie and origin != self._settings.origin) or (

@@ -149,13 +149,14 @@ async def new_hook(request: Request) -> Response:
 @describe(tag="prebuilds", takes="application/json", HTTP_202=Heard)
 async def hear(request: Request) -> Response:
     """What the repository's host tells, signed with the webhook's secret."""
-    content = bytearray()
-    async for chunk in chunks(request, hooks.BODY_LIMIT):
-        content += chunk
+
+    async def content() -> bytes:
+        return b"".join([chunk async for chunk in chunks(request, hooks.BODY_LIMIT)])
+
     headers = {name.lower(): value for name, value in request.headers.items()}
     id = request.path_params["prebuild"]
     provided = services(request)
-    queued = await provided.prebuilds.heard(id, headers, bytes(content))
+    queued = await provided.prebuilds.heard(id, headers, content)
     if queued:  # what nobody signed is not worth a record
         await provided.audit.append("prebuild.run", detail={"prebuild": id, "by": "webhook"})
     return json_response(Heard(queued), 202)

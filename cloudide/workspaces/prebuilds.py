@@ -18,7 +18,7 @@ import secrets
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -146,13 +146,19 @@ class Prebuilds:
         await self._store.set_hook(id, secret)
         return secret
 
-    async def heard(self, id: str, headers: Mapping[str, str], body: bytes) -> bool:
+    async def heard(
+        self, id: str, headers: Mapping[str, str], content: Callable[[], Awaitable[bytes]]
+    ) -> bool:
         """A Git host tells of something; whether a new one is made for it.
+
+        Args:
+            content: reads the body; of a message to nobody, nothing is read.
 
         Raises:
             NotFound: there is no such prebuild, or this is not signed with its secret.
         """
         secret = await self._store.hook(id)
+        body = await content() if secret is not None else b""
         if secret is None or not hooks.is_signed(headers, body, secret):
             raise NotFound("There is no such webhook, or the signature of this does not fit.")
         what = hooks.pushed(body)

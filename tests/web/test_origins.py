@@ -167,6 +167,28 @@ async def test_a_token_needs_no_origin_but_not_a_wrong_one(people: People) -> No
     assert response.status_code == 403
 
 
+async def test_a_git_host_sends_neither_origin_nor_token(people: People) -> None:
+    """Where a webhook leads it need not; and its body is not awaited where there is none."""
+    server = people.server
+    origin, host = server.url, server.url.removeprefix("http://")
+    hook, body = "/api/v1/prebuilds/none/hook", "Content-Length: 1000"
+    line = await answer(server.port, head(f"POST {hook} HTTP/1.1", "", host, body))
+    assert " 404 " in line
+    for path, sent, more in (
+        (hook, "", [cookie(people)]),
+        (hook, "http://evil.example", []),
+        ("/api/v1/prebuilds/none/hook-secret", "", []),
+        ("/api/v1/prebuilds/none/x/hook", "", []),
+        (f"{hook}/", "", []),
+        (f"/x{hook}", "", []),
+    ):
+        start = f"POST {path} HTTP/1.1"
+        line = await answer(server.port, head(start, sent, host, "Content-Length: 0", *more))
+        assert " 403 " in line, (path, sent)
+    line = await answer(server.port, head(f"POST {hook} HTTP/1.1", origin, host, body))
+    assert " 404 " in line
+
+
 async def test_a_reader_with_another_name_for_the_server_is_sent_to_the_right_one(
     people: People,
 ) -> None:
