@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloudide.errors import Denied, InvalidInput
+from cloudide.errors import Denied, InvalidInput, TooLarge
 from cloudide.images.devcontainer import files, plan, policy, reference
 from cloudide.workspaces.runtime import Grants
 
@@ -245,6 +246,53 @@ def test_a_team_may_have_what_its_policy_names() -> None:
 def test_a_policy_that_cannot_be_read(setting: str) -> None:
     with pytest.raises(InvalidInput, match="devcontainer_allow"):
         policy.rules(setting)
+
+
+# ── what the reader may use ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("limits", "program", "said"),
+    [
+        (
+            {"RESIDENT_LIMIT": 200 * 1024**2},
+            "const all = []; setInterval(() => all.push(Buffer.alloc(8 << 20, 1)), 20)",
+            "200 MiB of memory",
+        ),
+        (
+            {"SCRATCH_LIMIT": 32 * 1024**2},
+            "let n = 0; setInterval(() => "
+            "require('fs').writeFileSync('f' + n++, Buffer.alloc(4 << 20, 1)), 20)",
+            "32 MiB of files",
+        ),
+        (
+            {"ENTRIES_LIMIT": 100},
+            "let n = 0; setInterval(() => require('fs').mkdirSync('d' + n++), 1)",
+            "100 files and folders",
+        ),
+        (
+            {"FILE_LIMIT": 1024**2},
+            "setInterval(() => require('fs').appendFileSync('f', Buffer.alloc(1 << 19, 1)), 20)",
+            "in one file",
+        ),
+        ({"CPU_SECONDS": 1}, "setTimeout(() => { for (;;); }, 20)", "s of a CPU"),
+    ],
+    ids=["memory", "disk", "entries", "file", "cpu"],
+)
+async def test_the_reader_may_not_use_all_there_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+    program: str,
+    said: str,
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(reference, name, value)
+    node = shutil.which("node")
+    assert node is not None
+    async with asyncio.timeout(reference.SECONDS / 2):
+        with pytest.raises(TooLarge, match=said):
+            await reference._run([node, "-e", program], {}, tmp_path)
 
 
 # ── the plan ────────────────────────────────────────────────────────────────────────────────────

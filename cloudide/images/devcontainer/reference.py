@@ -2,7 +2,9 @@
 
 It reads a configuration, fetches its features and merges both with what the image says of itself.
 It asks an engine for the image only; that question is answered from what we give it, so it needs no
-engine. Its environment is empty (`guard.cjs`), and its time, memory and output are bounded.
+engine. Its environment is empty (`guard.cjs`). The kernel bounds its time and the size of each
+file; its memory and all its files are watched, as RLIMIT_AS is not for Node.js, which reserves far
+more addresses than it uses.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,21 @@ log = structlog.get_logger()
 HERE = Path(__file__).parent / "cli"
 PROGRAM = HERE / "node_modules" / "@devcontainers" / "cli" / "devcontainer.js"
 SECONDS = 60.0
-MEMORY_MIB = 512
+CPU_SECONDS = 60
+MEMORY_MIB = 512  # of what JavaScript has
+RESIDENT_LIMIT = 1024**3  # bytes of the process
+FILE_LIMIT = 64 * 1024**2  # bytes of one file
+SCRATCH_LIMIT = 256 * 1024**2  # bytes on the disk of what it writes
+ENTRIES_LIMIT = 20_000  # files and folders that it makes
+WATCH_SECONDS = 0.1
 OUTPUT_LIMIT = 8 * 1024 * 1024  # bytes
+Ended = tuple[int, bytes, bytes]  # exit status, output and messages
 TOLD = ("configuration", "mergedConfiguration")
+# What the kernel, or Node.js without memory, ends it with.
+_ENDED = {
+    -signal.SIGXCPU: f"{CPU_SECONDS} s of a CPU",
+    -signal.SIGABRT: f"{MEMORY_MIB} MiB of memory",
+}
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -73,6 +88,7 @@ async def read(
 
     Raises:
         InvalidInput: it cannot be used; the sentence says why.
+        TooLarge: reading it needs more memory, time of a CPU or disk than there is for it.
         Unavailable: the reader is not there, or does not answer.
     """
     node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
@@ -157,10 +173,13 @@ def _engine(scratch: Path, images: Mapping[str, Mapping[str, Any]]) -> Path:
     return script
 
 
-async def _run(
-    command: Sequence[str], environment: Mapping[str, str], scratch: Path
-) -> tuple[int, bytes, bytes]:
-    """Exit status, output and messages. Raises: Unavailable: it took too long. TooLarge."""
+async def _run(command: Sequence[str], environment: Mapping[str, str], scratch: Path) -> Ended:
+    """Run it to its end.
+
+    Raises:
+        Unavailable: it took too long. TooLarge: it used, or said, too much.
+    """
+    had = await asyncio.to_thread(_used, scratch)
     process = await asyncio.create_subprocess_exec(
         *command,
         env=dict(environment),
@@ -172,10 +191,23 @@ async def _run(
     )
     assert process.stdout is not None
     assert process.stderr is not None
+    with suppress(ProcessLookupError):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+        # At the first it gets SIGXCPU, which says why; at the second it is killed.
+        cpu = (CPU_SECONDS, CPU_SECONDS + 5)
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, cpu)
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
     try:
         async with asyncio.timeout(SECONDS):
-            output, said = await asyncio.gather(_bounded(process.stdout), _bounded(process.stderr))
-            return await process.wait(), output, said
+            code, output, said = await _watched(
+                asyncio.gather(process.wait(), _bounded(process.stdout), _bounded(process.stderr)),
+                _watch(process.pid, scratch, had),
+            )
+        if code and b"EFBIG" in said:  # Node.js takes the signal SIGXFSZ for an error of a file
+            raise _too_much(f"{FILE_LIMIT // 1024**2} MiB in one file")
+        if code in _ENDED:
+            raise _too_much(_ENDED[code])
+        return code, output, said
     except TimeoutError as error:
         raise Unavailable(
             f"devcontainer.json was not read within {SECONDS:.0f} s; its features may be slow to "
@@ -185,6 +217,65 @@ async def _run(
         with suppress(ProcessLookupError):  # also what it may have started
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+async def _watched(work: Awaitable[Ended], watch: Awaitable[None]) -> Ended:
+    """What comes of the work, unless the watch raises before."""
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(watch)
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            await watching
+        return await working
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _watch(pid: int, scratch: Path, had: tuple[int, int]) -> None:
+    """Until a process has ended.
+
+    Raises:
+        TooLarge: it uses too much memory, or its folder grows too large.
+    """
+    while resident := await asyncio.to_thread(_resident, pid):
+        if resident > RESIDENT_LIMIT:
+            raise _too_much(f"{RESIDENT_LIMIT // 1024**2} MiB of memory")
+        size, entries = await asyncio.to_thread(_used, scratch)
+        if size - had[0] > SCRATCH_LIMIT:
+            raise _too_much(f"{SCRATCH_LIMIT // 1024**2} MiB of files")
+        if entries - had[1] > ENTRIES_LIMIT:
+            raise _too_much(f"{ENTRIES_LIMIT:,} files and folders")
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process has; 0 when it has ended.
+    https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html"""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _used(folder: Path) -> tuple[int, int]:
+    """Bytes on the disk of what is in a folder, and how many entries it has."""
+    size = entries = 0
+    for where, folders, files in os.walk(folder):  # follows no links, and passes over what vanishes
+        entries += len(folders) + len(files)
+        for name in files:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                size += os.lstat(os.path.join(where, name)).st_blocks * 512
+    return size, entries
+
+
+def _too_much(what: str) -> TooLarge:
+    return TooLarge(
+        f"Reading devcontainer.json with its features takes more than {what}, which is the limit. "
+        "Name fewer or smaller features."
+    )
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:
