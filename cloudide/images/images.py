@@ -188,7 +188,12 @@ class Images:
         """
         name, pinned = _parts(id)
         if name not in self._known:
-            return await self.stock.ensure(id, report)
+            found = await self.stock.ensure(id, report)
+            if workspace in self._bindings:  # made of a definition before, whose plan is not its
+                await self.releases.forget(workspace)
+                self._bindings.pop(workspace, None)
+                self.on_change(workspace)
+            return found
         binding, version = await self.releases.bind(workspace, name, pinned)
         changed = self._bindings.get(workspace) != binding
         self._bindings[workspace] = binding

@@ -326,4 +326,11 @@ async def test_lifecycle_commands(site: Server, api: Api) -> None:
         await api.until(workspace, "running")
         await until("done")
         assert (await api.read(workspace, "order")).split()[5:] == [b"started"]
+    # Made of a stock image, it is set up no more, and nothing of the former image is left.
+    assert (await api.request("PATCH", path, json={"image": "base"})).is_success
+    await api.until(workspace, "creating")
+    await api.until(workspace, "running")
+    assert (await api.get(f"{path}/setup"))["runs"] == []
+    assert (await api.get(f"{path}/ports"))["ports"] == []
+    assert (await api.read(workspace, "order")).split()[6:] == []
     await api.remove(workspace)

@@ -212,9 +212,10 @@ class Setups:
         found = await self._plans.planned(workspace)
         old = kept.setup
         if found is None or not found[1].commands:
-            if old.runs:
-                await self._write(workspace, Setup())
             kept.setup = Setup(container=container)
+            if old.runs:
+                self.on_change(workspace)
+                await self._write(workspace, Setup())
             return
         version, plan = found
         kept.wait_for = plan.wait_for
