@@ -278,6 +278,19 @@ KEPT = """async () => {
     const assets = loaded.filter((each) => each.includes('/assets/'));
     return (await Promise.all(assets.map((each) => cache.match(each)))).every(Boolean);
 }"""
+# A browser gives up what it is writing when a page goes; what comes after it shows that it is done.
+WRITTEN = """async () => {
+    const names = (await indexedDB.databases()).map(({ name }) => name);
+    await Promise.all(names.map((name) => new Promise((resolve, reject) => {
+        const opening = indexedDB.open(name);
+        opening.onerror = () => reject(opening.error);
+        opening.onsuccess = () => {
+            const db = opening.result;
+            const reading = db.transaction(db.objectStoreNames, 'readonly');
+            reading.oncomplete = () => resolve(db.close());
+        };
+    })));
+}"""
 NEVER = """async () => {
     const kept = await Promise.all((await caches.keys()).map(async (name) =>
         (await (await caches.open(name)).keys()).map((request) => new URL(request.url).pathname)));
@@ -305,6 +318,7 @@ async def test_a_page_that_is_loaded_without_a_server_goes_on(pair: Pair) -> Non
             await ada.page.keyboard.type(f"\noffline = {number}")
             await ada.until_text(FILE, f"offline = {number}")
             await expect(ada.page.get_by_text("Offline").first).to_be_visible()
+            await ada.page.evaluate(WRITTEN)
         assert "offline = 1" in await ada.text(FILE)
         if folder := os.environ.get("CLOUDIDE_TEST_PICTURES"):
             await ada.page.screenshot(path=f"{folder}/offline.png")
