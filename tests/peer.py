@@ -63,7 +63,8 @@ class Peer:
         self.sent = self.acknowledged = 0
         self.answered = False
         self.close_code = None
-        await self.socket.send(sync.step_1(self.doc.get_state()))
+        with contextlib.suppress(ConnectionClosed):  # at once: what reads knows with which code
+            await self.socket.send(sync.step_1(self.doc.get_state()))
         self._reading = asyncio.create_task(self._read(self.socket))
 
     async def close(self) -> None:

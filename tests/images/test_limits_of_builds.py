@@ -53,7 +53,8 @@ async def test_one_that_does_not_end_is_ended(site: Server) -> None:
     await site.start()
     try:
         image = await define(api, "endless")
-        await upload(api, image, BASE + "RUN echo begun; while :; do sleep 1; done\n")
+        # In words of its own: others look on the engine for what they began.
+        await upload(api, image, BASE + "RUN echo endless; while :; do sleep 1; done\n")
         build = await ended(api, (await begin(api, image))["id"])
     finally:
         await site.stop()
@@ -61,7 +62,7 @@ async def test_one_that_does_not_end_is_ended(site: Server) -> None:
         await site.start()
     assert build["state"] == "failed"
     assert "it took longer than 0.1 minutes, which is the limit" in build["error"]
-    assert "begun" in await log_of(api, build["id"])
+    assert "endless" in await log_of(api, build["id"])
 
 
 async def test_of_one_that_says_too_much_the_log_is_cut_and_says_so(api: Api) -> None:
